@@ -1,1 +1,5 @@
-//! See the crate's README section.
+//! The log: HTTP → admit → sequence → store → publish.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod store;

@@ -1,0 +1,177 @@
+//! The index in fjall 3, an LSM store: its cost stays flat where a B-tree's grows.
+//!
+//! Keyspaces: `meta` (size), `pae` (hash → index), `digest` (digest ‖ index ‖ position →
+//! hit), `project` (id ‖ index → hit). Nothing is synced: what a crash loses is caught up
+//! from the log, since each batch writes its size with its rows.
+
+use super::{DigestHit, Index, IndexBatch, ProjectHit, StoreError};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use serde::de::DeserializeOwned;
+use std::path::Path;
+use tlog::Hash;
+
+const SIZE: &str = "size";
+
+/// The derived index in one fjall directory.
+pub struct FjallIndex {
+    db: Database,
+    meta: Keyspace,
+    pae: Keyspace,
+    digest: Keyspace,
+    project: Keyspace,
+}
+
+fn failed(e: impl std::fmt::Display) -> StoreError {
+    StoreError::Index(e.to_string())
+}
+
+fn number(bytes: &[u8]) -> Result<u64, StoreError> {
+    let bytes = <[u8; 8]>::try_from(bytes)
+        .map_err(|_| StoreError::Damaged("index: a number has another length".into()))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn rows<T: DeserializeOwned>(
+    keyspace: &Keyspace,
+    prefix: &Hash,
+    limit: usize,
+) -> Result<Vec<T>, StoreError> {
+    keyspace
+        .prefix(prefix)
+        .take(limit)
+        .map(|row| {
+            let value = row.value().map_err(failed)?;
+            serde_json::from_slice(&value).map_err(|e| StoreError::Damaged(format!("index: {e}")))
+        })
+        .collect()
+}
+
+impl FjallIndex {
+    /// Opens, or makes, the index at `path`.
+    ///
+    /// # Errors
+    /// [`StoreError::Index`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let db = Database::builder(path)
+            .cache_size(32 << 20)
+            .open()
+            .map_err(failed)?;
+        let open = |name: &str| {
+            db.keyspace(name, KeyspaceCreateOptions::default)
+                .map_err(failed)
+        };
+        let (meta, pae, digest, project) = (
+            open("meta")?,
+            open("pae")?,
+            open("digest")?,
+            open("project")?,
+        );
+        Ok(Self {
+            db,
+            meta,
+            pae,
+            digest,
+            project,
+        })
+    }
+}
+
+impl Index for FjallIndex {
+    fn size(&self) -> Result<u64, StoreError> {
+        self.meta
+            .get(SIZE)
+            .map_err(failed)?
+            .map_or(Ok(0), |b| number(&b))
+    }
+
+    fn apply(&self, batch: &IndexBatch) -> Result<(), StoreError> {
+        let mut writes = self.db.batch();
+        for (pae, index) in &batch.paes {
+            writes.insert(&self.pae, pae.as_slice(), index.to_be_bytes().as_slice());
+        }
+        for (position, (digest, hit)) in batch.digests.iter().enumerate() {
+            // The position keeps apart two names of one digest in one release.
+            let mut key = digest.to_vec();
+            key.extend_from_slice(&hit.index.to_be_bytes());
+            key.extend_from_slice(&(position as u64).to_be_bytes());
+            writes.insert(&self.digest, key, serde_json::to_vec(hit).map_err(failed)?);
+        }
+        for (project, hit) in &batch.projects {
+            let mut key = project.to_vec();
+            key.extend_from_slice(&hit.index.to_be_bytes());
+            writes.insert(&self.project, key, serde_json::to_vec(hit).map_err(failed)?);
+        }
+        writes.insert(&self.meta, SIZE, batch.size.to_be_bytes().as_slice());
+        writes.commit().map_err(failed)
+    }
+
+    fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
+        self.pae
+            .get(pae)
+            .map_err(failed)?
+            .map(|b| number(&b))
+            .transpose()
+    }
+
+    fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
+        rows(&self.digest, digest, limit)
+    }
+
+    fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError> {
+        rows(&self.project, project, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn rows_come_back_in_order_and_the_size_with_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let hit = |index: u64, name: &str| DigestHit {
+            index,
+            project: "p".into(),
+            purl: "u".into(),
+            name: name.into(),
+        };
+        let entry = |index: u64| ProjectHit {
+            index,
+            what: "release".into(),
+            purl: None,
+            statement: None,
+        };
+        {
+            let index = FjallIndex::open(dir.path()).unwrap();
+            assert_eq!(index.size().unwrap(), 0);
+            let batch = IndexBatch {
+                size: 300,
+                paes: vec![([1; 32], 7)],
+                digests: vec![
+                    ([2; 32], hit(256, "c")),
+                    ([2; 32], hit(1, "a")),
+                    ([2; 32], hit(1, "b")),
+                ],
+                projects: vec![
+                    ([3; 32], entry(2)),
+                    ([3; 32], entry(1)),
+                    ([4; 32], entry(3)),
+                ],
+            };
+            index.apply(&batch).unwrap();
+        }
+        let index = FjallIndex::open(dir.path()).unwrap();
+        assert_eq!(index.size().unwrap(), 300);
+        assert_eq!(index.by_pae(&[1; 32]).unwrap(), Some(7));
+        assert_eq!(index.by_pae(&[9; 32]).unwrap(), None);
+        let names: Vec<_> = index
+            .by_digest(&[2; 32], 10)
+            .unwrap()
+            .into_iter()
+            .map(|h| h.name)
+            .collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(index.by_project(&[3; 32], 1).unwrap(), vec![entry(1)]);
+    }
+}

@@ -1,0 +1,230 @@
+//! Durable storage in three parts, because they grow differently (docs/architecture.md,
+//! "The way of an entry"):
+//!
+//! - [`Hot`]: bounded; its commit alone decides what happened. Embedded: sled.
+//! - [`Blobs`]: full tiles and full entry bundles; grow for ever, never change. Embedded:
+//!   files at the tlog-tiles paths, which any static web server or `rsync` can mirror.
+//! - [`Index`]: random keys, grows for ever, derived from the other two. Embedded: fjall.
+//!
+//! Order of a batch: the hot state takes the new entries and is flushed; blobs that became
+//! full are made durable; only then is the checkpoint shown, and only the next commit drops
+//! what the blobs now hold. So a blob never holds anything but committed entries, and
+//! writing one again after a crash changes nothing.
+
+mod blobs_files;
+mod hot_sled;
+mod index_fjall;
+
+pub use blobs_files::FileBlobs;
+pub use hot_sled::SledHot;
+pub use index_fjall::FjallIndex;
+
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use tlog::Hash;
+
+/// Why the store could not do something.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The operating system refused.
+    #[error("{path}: {why}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The hot state's database failed.
+    #[error("hot state: {0}")]
+    Hot(String),
+    /// The index's database failed.
+    #[error("index: {0}")]
+    Index(String),
+    /// Somebody else committed in between: nothing was written.
+    #[error("hot state: another writer committed size {found}, this one expected size {expected}")]
+    Conflict {
+        /// The size that the caller believed to be last.
+        expected: u64,
+        /// The size that stands.
+        found: u64,
+    },
+    /// What is stored cannot have been written by this program.
+    #[error("damaged: {0}")]
+    Damaged(String),
+}
+
+impl StoreError {
+    /// A stable word for the reason.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "store-io",
+            Self::Hot(_) => "store-hot",
+            Self::Index(_) => "store-index",
+            Self::Conflict { .. } => "store-conflict",
+            Self::Damaged(_) => "store-damaged",
+        }
+    }
+
+    /// An I/O error at `path`.
+    pub(crate) fn io(path: &Path, e: &std::io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            why: e.to_string(),
+        }
+    }
+}
+
+/// Where the log stands: the record that a commit compares and swaps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Raised by every start, so that a writer that was replaced cannot commit.
+    pub epoch: u64,
+    /// Number of leaves.
+    pub size: u64,
+    /// Root of the tree over them.
+    #[serde(with = "hash_text")]
+    pub root: Hash,
+    /// Digest of the ledger's folded state: a sequencer does not run on any other.
+    #[serde(with = "hash_text")]
+    pub fold: Hash,
+    /// The signed checkpoint, a note as text.
+    pub checkpoint: String,
+}
+
+mod hash_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+    pub fn serialize<S: Serializer>(hash: &tlog::Hash, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&hex::encode(hash))
+    }
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<tlog::Hash, D::Error> {
+        let mut out = [0u8; 32];
+        hex::decode_to_slice(String::deserialize(d)?, &mut out).map_err(D::Error::custom)?;
+        Ok(out)
+    }
+}
+
+/// One atomic step of the hot state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HotBatch {
+    /// Where the log stands afterwards.
+    pub head: Head,
+    /// New entries with their indexes.
+    pub entries: Vec<(u64, Vec<u8>)>,
+    /// Entries below this index lie in durable blobs and are dropped.
+    pub drop_below: u64,
+}
+
+/// The bounded hot state.
+pub trait Hot: Send + Sync {
+    /// Where the log stands; `None` before the first commit.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn head(&self) -> Result<Option<Head>, StoreError>;
+
+    /// The entries held, in order of index.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn entries(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError>;
+
+    /// Compare-and-swap: if the head is `expected`, the batch is written, durably, before
+    /// this returns. After any error but [`StoreError::Conflict`] it is not known what is
+    /// on disk: the process must end, and nothing may be retried in memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] where another head stands.
+    fn commit(&self, expected: Option<&Head>, batch: &HotBatch) -> Result<(), StoreError>;
+}
+
+/// Immutable blobs, named by their tlog-tiles paths.
+pub trait Blobs: Send + Sync {
+    /// The blob at `path`, or `None`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Writes blobs durably; the same bytes again change nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where other bytes stand under that name.
+    fn put(&self, blobs: &[(String, Vec<u8>)]) -> Result<(), StoreError>;
+}
+
+/// An artifact as some release lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestHit {
+    /// Log index of the release.
+    pub index: u64,
+    /// Project id in hex.
+    pub project: String,
+    /// The release's purl.
+    pub purl: String,
+    /// The artifact's name.
+    pub name: String,
+}
+
+/// An entry of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProjectHit {
+    /// Log index.
+    pub index: u64,
+    /// `project`, `release`, or the operation's word.
+    pub what: String,
+    /// The release's purl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purl: Option<String>,
+    /// PAE hash of the statement in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
+}
+
+/// What a batch of leaves adds to the index.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IndexBatch {
+    /// Number of leaves indexed afterwards.
+    pub size: u64,
+    /// PAE hash → index.
+    pub paes: Vec<(Hash, u64)>,
+    /// Digest → release.
+    pub digests: Vec<(Hash, DigestHit)>,
+    /// Project id → entry.
+    pub projects: Vec<(Hash, ProjectHit)>,
+}
+
+/// The derived index. It carries the size that it has reached, catches up on start, and can
+/// be rebuilt from the blobs.
+pub trait Index: Send + Sync {
+    /// Number of leaves indexed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn size(&self) -> Result<u64, StoreError>;
+
+    /// Adds a batch, atomically.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn apply(&self, batch: &IndexBatch) -> Result<(), StoreError>;
+
+    /// The entry with this PAE hash.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError>;
+
+    /// At most `limit` releases that list this digest, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError>;
+
+    /// At most `limit` entries of a project, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError>;
+}
