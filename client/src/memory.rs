@@ -1,0 +1,152 @@
+//! What a client remembers between runs (docs/formats.md, "Memory"): per log the newest
+//! checkpoint, per project the newest head, per artifact name the newest release.
+//!
+//! The struct is pure; [`Memory::load`] and [`Memory::save`] are the only I/O. A memory that
+//! cannot be read is an error, never an empty memory: forgetting is what an attacker wants.
+
+use ledger::state::StateDocument;
+use ledger::{Hash, hex32};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The newest checkpoint seen of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SeenCheckpoint {
+    /// The signed note.
+    pub checkpoint: String,
+    /// Its tree size.
+    pub size: u64,
+    /// Its root, in hexadecimal.
+    pub root: String,
+    /// The newest view time proven by witnesses, Unix seconds; 0 where none.
+    pub view_time: u64,
+}
+
+/// The newest head seen of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenHead {
+    /// Tree size of the checkpoint that it was proven in.
+    pub size: u64,
+    /// The project's state there.
+    pub state: StateDocument,
+}
+
+/// The newest release seen under an artifact name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeenRelease {
+    /// Log index; releases are ordered by it.
+    pub index: u64,
+    /// Its purl's version, for people.
+    pub version: String,
+}
+
+/// All of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Memory {
+    /// Always `countersign/v1`; empty only in a memory never saved.
+    #[serde(default)]
+    pub api_version: String,
+    /// By origin.
+    pub logs: BTreeMap<String, SeenCheckpoint>,
+    /// By project id in hexadecimal.
+    pub projects: BTreeMap<String, SeenHead>,
+    /// By project id and artifact name, joined by a space.
+    pub releases: BTreeMap<String, SeenRelease>,
+}
+
+/// Why a memory cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// The file cannot be read or written.
+    #[error("state file {path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not a memory of this version.
+    #[error("state file {path}: {why}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// The key of [`Memory::releases`].
+#[must_use]
+pub fn release_key(project: &Hash, artifact: &str) -> String {
+    format!("{} {artifact}", hex32(project))
+}
+
+impl Memory {
+    /// Reads the memory at `path`; a file that is not there is an empty memory.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn load(path: &Path) -> Result<Self, MemoryError> {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(MemoryError::Io { path: path.to_owned(), source }),
+        };
+        let malformed = |why: String| MemoryError::Malformed { path: path.to_owned(), why };
+        let value = ledger::json::parse_own(&bytes).map_err(|e| malformed(e.to_string()))?;
+        let memory: Self = ledger::json::typed(value).map_err(|e| malformed(e.to_string()))?;
+        if memory.api_version != ledger::API_VERSION {
+            return Err(malformed(format!("apiVersion is {:?}", memory.api_version)));
+        }
+        Ok(memory)
+    }
+
+    /// Writes the memory to `path` by temporary file and rename, durable before it returns.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn save(&self, path: &Path) -> Result<(), MemoryError> {
+        use std::io::Write as _;
+        let io = |source| MemoryError::Io { path: path.to_owned(), source };
+        let mut document = self.clone();
+        document.api_version = ledger::API_VERSION.to_owned();
+        let bytes = ledger::json::canonical_of(&document)
+            .map_err(|e| MemoryError::Malformed { path: path.to_owned(), why: e.to_string() })?;
+        let directory = match path.parent() {
+            Some(p) if !p.as_os_str().is_empty() => p,
+            _ => Path::new("."),
+        };
+        std::fs::create_dir_all(directory).map_err(io)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
+        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+        file.persist(path).map_err(|e| io(e.error))?;
+        Ok(())
+    }
+
+    /// Takes up what a verdict proved; never goes back.
+    pub fn learn(&mut self, origin: &str, proven: &crate::verify::Proven) {
+        let seen = &proven.checkpoint;
+        let log = self.logs.entry(origin.to_owned()).or_insert_with(|| seen.clone());
+        let view_time = log.view_time.max(seen.view_time);
+        if seen.size > log.size {
+            *log = seen.clone();
+        }
+        log.view_time = view_time;
+        let project = hex32(&proven.project);
+        let head = self.projects.entry(project).or_insert_with(|| proven.head.clone());
+        if proven.head.size > head.size {
+            *head = proven.head.clone();
+        }
+        let key = release_key(&proven.project, &proven.artifact);
+        let release = self.releases.entry(key).or_insert_with(|| proven.release.clone());
+        if proven.release.index > release.index {
+            *release = proven.release.clone();
+        }
+    }
+}

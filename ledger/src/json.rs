@@ -1,0 +1,307 @@
+//! Strict JSON in, canonical JSON out (RFC 7493 I-JSON, RFC 8785 JCS;
+//! docs/formats.md, "Encoding").
+//!
+//! Reading refuses what two parsers could understand differently: a name that occurs
+//! twice in an object, an integer beyond ±(2^53−1), trailing bytes, nesting over 127.
+//! Writing sorts names by their UTF-16 code units. Only integers are written: no format
+//! of ours has a fraction, so a fraction is an error and not a rounding question.
+
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Number, Value};
+use std::fmt;
+
+/// The largest integer that every JSON reader holds exactly: 2^53 − 1.
+pub const MAX_INTEGER: u64 = (1 << 53) - 1;
+
+/// Why bytes are not JSON that we accept, or a value not one that we write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// Not I-JSON: syntax, a repeated name, an integer out of range, trailing bytes.
+    #[error("not strict JSON: {0}")]
+    Syntax(String),
+    /// A number with a fraction or exponent, which canonical JSON of ours never holds.
+    #[error("a number that is not an integer cannot be written canonically")]
+    Fraction,
+    /// A well-formed document that does not have the fields or types of its schema.
+    #[error("wrong shape: {0}")]
+    Shape(String),
+    /// Well-formed, but not the canonical encoding of what it says.
+    #[error("not canonical JSON (RFC 8785)")]
+    NotCanonical,
+}
+
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: serde::Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+    fn visit_u64<E: serde::de::Error>(self, v: u64) -> Result<Value, E> {
+        if v > MAX_INTEGER {
+            return Err(E::custom(format!("integer {v} is over 2^53-1")));
+        }
+        Ok(Value::Number(v.into()))
+    }
+    fn visit_i64<E: serde::de::Error>(self, v: i64) -> Result<Value, E> {
+        if v.unsigned_abs() > MAX_INTEGER {
+            return Err(E::custom(format!("integer {v} is beyond 2^53-1")));
+        }
+        Ok(Value::Number(v.into()))
+    }
+    fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
+        Number::from_f64(v)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("number out of range"))
+    }
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut out = Vec::new();
+        while let Some(v) = seq.next_element_seed(Strict)? {
+            out.push(v);
+        }
+        Ok(Value::Array(out))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut out = Map::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let value = map.next_value_seed(Strict)?;
+            if out.contains_key(&name) {
+                let shown: String = name.chars().take(40).collect();
+                return Err(serde::de::Error::custom(format!(
+                    "the name {shown:?} occurs twice"
+                )));
+            }
+            out.insert(name, value);
+        }
+        Ok(Value::Object(out))
+    }
+}
+
+/// Parses one JSON value strictly.
+///
+/// # Errors
+/// [`JsonError::Syntax`] for anything that I-JSON does not allow, and trailing bytes.
+pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    let mut d = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict
+        .deserialize(&mut d)
+        .map_err(|e| JsonError::Syntax(e.to_string()))?;
+    d.end().map_err(|e| JsonError::Syntax(e.to_string()))?;
+    Ok(value)
+}
+
+/// Parses strictly, and further requires that no `null` occurs anywhere, as in all
+/// formats of ours (an optional field is absent, never null).
+///
+/// # Errors
+/// As [`parse`], and [`JsonError::Shape`] for a null.
+pub fn parse_own(bytes: &[u8]) -> Result<Value, JsonError> {
+    let value = parse(bytes)?;
+    no_null(&value)?;
+    Ok(value)
+}
+
+/// Refuses a `null` anywhere in `value`.
+///
+/// # Errors
+/// [`JsonError::Shape`].
+pub fn no_null(value: &Value) -> Result<(), JsonError> {
+    match value {
+        Value::Null => Err(JsonError::Shape(
+            "null is never used: leave the field out".into(),
+        )),
+        Value::Array(a) => a.iter().try_for_each(no_null),
+        Value::Object(o) => o.values().try_for_each(no_null),
+        _ => Ok(()),
+    }
+}
+
+/// Turns a parsed value into a typed document.
+///
+/// # Errors
+/// [`JsonError::Shape`] for a missing, unknown or ill-typed field.
+pub fn typed<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, JsonError> {
+    serde_json::from_value(value).map_err(|e| JsonError::Shape(e.to_string()))
+}
+
+/// The canonical JSON (RFC 8785) of `value`.
+///
+/// # Errors
+/// [`JsonError::Fraction`].
+pub fn to_canonical(value: &Value) -> Result<Vec<u8>, JsonError> {
+    let mut out = Vec::with_capacity(256);
+    write(value, &mut out)?;
+    Ok(out)
+}
+
+/// The canonical JSON of anything that serialises.
+///
+/// # Errors
+/// [`JsonError::Fraction`], or [`JsonError::Shape`] where it is not a JSON document.
+pub fn canonical_of<T: Serialize>(document: &T) -> Result<Vec<u8>, JsonError> {
+    to_canonical(&serde_json::to_value(document).map_err(|e| JsonError::Shape(e.to_string()))?)
+}
+
+/// Requires that `bytes` are the canonical encoding of `value`, which was parsed from them.
+///
+/// # Errors
+/// [`JsonError::NotCanonical`].
+pub fn require_canonical(bytes: &[u8], value: &Value) -> Result<(), JsonError> {
+    if to_canonical(value)? == bytes {
+        Ok(())
+    } else {
+        Err(JsonError::NotCanonical)
+    }
+}
+
+fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), JsonError> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(n) if n.is_u64() || n.is_i64() => {
+            out.extend_from_slice(n.to_string().as_bytes())
+        }
+        Value::Number(_) => return Err(JsonError::Fraction),
+        Value::String(s) => write_string(s, out),
+        Value::Array(a) => {
+            out.push(b'[');
+            for (i, v) in a.iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write(v, out)?;
+            }
+            out.push(b']');
+        }
+        Value::Object(o) => {
+            let mut names: Vec<&String> = o.keys().collect();
+            names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+            out.push(b'{');
+            for (i, name) in names.into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_string(name, out);
+                out.push(b':');
+                write(o.get(name).unwrap_or(&Value::Null), out)?;
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+fn write_string(s: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for c in s.chars() {
+        match c {
+            '"' => out.extend_from_slice(b"\\\""),
+            '\\' => out.extend_from_slice(b"\\\\"),
+            '\u{8}' => out.extend_from_slice(b"\\b"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\u{c}' => out.extend_from_slice(b"\\f"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            c if (c as u32) < 0x20 => {
+                out.extend_from_slice(format!("\\u{:04x}", c as u32).as_bytes());
+            }
+            c => {
+                let mut buf = [0u8; 4];
+                out.extend_from_slice(c.encode_utf8(&mut buf).as_bytes());
+            }
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn duplicate_names_are_refused_at_any_depth() {
+        assert!(
+            parse(br#"{"a":1,"b":{"c":1,"c":2}}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("twice")
+        );
+        // An escaped spelling of the same name is the same name.
+        assert!(parse(br#"{"a":1,"\u0061":2}"#).is_err());
+    }
+
+    #[test]
+    fn integers_beyond_2_53_and_trailing_bytes_are_refused() {
+        assert!(parse(b"9007199254740991").is_ok());
+        assert!(parse(b"9007199254740992").is_err());
+        assert!(parse(b"-9007199254740992").is_err());
+        assert!(parse(b"{} x").is_err());
+        assert!(parse(b"{}{}").is_err());
+        assert!(parse(b"\"\\ud800\"").is_err());
+        assert!(parse(&[b'['; 100_000]).is_err());
+    }
+
+    #[test]
+    fn names_sort_by_utf16_units() {
+        // RFC 8785, 3.2.3: U+1F600 (surrogates d83d…) sorts before U+FB33.
+        let v = parse("{\"\u{fb33}\":1,\"\u{1f600}\":2,\"a\":3}".as_bytes()).unwrap();
+        let c = String::from_utf8(to_canonical(&v).unwrap()).unwrap();
+        assert_eq!(c, "{\"a\":3,\"\u{1f600}\":2,\"\u{fb33}\":1}");
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            (0..=MAX_INTEGER).prop_map(Value::from),
+            (-1_000_000i64..0).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn canonical_round_trip(v in any_json()) {
+            let bytes = to_canonical(&v).unwrap();
+            let back = parse(&bytes).unwrap();
+            prop_assert_eq!(&back, &v);
+            prop_assert_eq!(to_canonical(&back).unwrap(), bytes);
+        }
+
+        #[test]
+        fn parse_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&bytes);
+        }
+    }
+}
