@@ -9,7 +9,7 @@ use common::{Store, leaves, naive_consistency, naive_inclusion, naive_root};
 use proptest::prelude::*;
 use tlog::Hash;
 use tlog::hash::EMPTY_ROOT;
-use tlog::proof::{verify_consistency, verify_inclusion};
+use tlog::proof::{ProofError, verify_consistency, verify_inclusion};
 use tlog::tree::{
     Compact, Edge, HashReader, TreeError, prove_consistency, prove_inclusion, root_from_tiles,
 };
@@ -199,6 +199,28 @@ fn mutate(proof: &[Hash], how: u8, at: usize, bit: u8) -> Vec<Hash> {
         _ => {}
     }
     proof
+}
+
+/// The right path of a larger tree ends where a smaller tree's root would be; hashes beyond that
+/// must be refused although they lead to the right roots.
+#[test]
+fn surplus_hashes_that_lead_to_the_root_are_refused() {
+    let all = leaves(16);
+    let store = Store::of(&all);
+    let root = store.edge.root();
+    let proof = prove_inclusion(15, 16, &store.at(16)).unwrap();
+    verify_inclusion(&all[15], 15, 16, &proof, &root).unwrap();
+    assert_eq!(
+        verify_inclusion(&all[15], 1, 2, &proof, &root),
+        Err(ProofError::TooLong { got: 4 })
+    );
+    let old_root = naive_root(&all[..14]);
+    let proof = prove_consistency(14, 16, &store.at(16)).unwrap();
+    verify_consistency(14, &old_root, 16, &root, &proof).unwrap();
+    assert_eq!(
+        verify_consistency(3, &old_root, 4, &root, &proof),
+        Err(ProofError::TooLong { got: 4 })
+    );
 }
 
 proptest! {
