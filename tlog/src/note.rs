@@ -15,8 +15,10 @@
 //! - There are 1 to [`MAX_SIGNATURES`] signature lines: em dash (U+2014), space, key name, space,
 //!   base64, newline; nothing follows the last.
 //! - A key name is not empty and has no Unicode space and no plus sign.
-//! - The base64 is standard and padded (and canonical: one text for the same bytes), and holds
-//!   the four bytes of the key id, big-endian, then at least one byte of signature.
+//! - The base64 is standard and padded, and holds the four bytes of the key id, big-endian, then
+//!   at least one byte of signature. Bits of the last digit that belong to no byte are written as
+//!   zero and ignored in reading, as other readers of notes do: such a line is a signature that
+//!   may fail, not a malformed note. (Nowhere else in this crate is base64 read like that.)
 //! - A note has at most [`MAX_NOTE_BYTES`] bytes.
 //!
 //! Key ids, algorithms and the text form of keys are [`crate::vkey`]'s; checkpoints, the notes
@@ -35,7 +37,8 @@
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
 pub use crate::vkey::p256_key_id;
 use crate::vkey::{Algorithm, SignatureError, VerifierKey, named_key_id};
@@ -47,6 +50,12 @@ pub const MAX_NOTE_BYTES: usize = 1_000_000;
 pub const MAX_SIGNATURES: usize = 100;
 
 const LINE_START: &str = "— ";
+
+/// For signature lines only; see the module's text.
+const LINE_BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Why a note was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +181,7 @@ impl NoteSignature {
         if !check_name(name) {
             return Err("a key name without space or plus sign");
         }
-        let bytes = STANDARD
+        let bytes = LINE_BASE64
             .decode(base64)
             .map_err(|_| "padded standard base64 up to the end of the line")?;
         match bytes.split_first_chunk::<4>() {
