@@ -132,7 +132,7 @@ impl Refused {
 
     /// What was expected and got, where that is the reason.
     #[must_use]
-    pub pub(crate) fn differ(&self) -> Option<&Differ> {
+    pub fn differ(&self) -> Option<&Differ> {
         match self {
             Self::Origin(d) | Self::Project(d) | Self::Name(d) | Self::Digest(d) | Self::Size(d)
             | Self::Version(d) | Self::Rollback(d) => Some(d),
