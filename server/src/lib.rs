@@ -1,5 +1,27 @@
-//! The log: HTTP → admit → sequence → store → publish.
+//! The log: HTTP → admit → sequence → store → publish (docs/architecture.md, "The way of an
+//! entry"). The program is `countersign-server`; this library lets tests and the quickstart
+//! run the same server inside a process of their own.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod admit;
+pub mod bundles;
+pub mod datadir;
+pub mod error;
+pub mod http;
+pub mod log;
+pub mod logkeys;
+pub mod operator;
+pub mod pending;
+pub mod reject;
+pub mod sequence;
+pub mod server;
 pub mod store;
+pub mod trust;
+pub mod view;
+
+mod recover;
+
+pub use datadir::{init, vkeys};
+pub use error::Error;
+pub use server::{Config, Handle, Server};

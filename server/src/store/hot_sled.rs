@@ -48,9 +48,23 @@ impl SledHot {
             .path(path)
             .cache_capacity(16 << 20)
             .flush_every_ms(None);
-        Ok(Self {
-            db: config.open().map_err(failed)?,
-        })
+        // A database that this process just closed frees its lock from a thread of its own.
+        let mut patience = 100;
+        loop {
+            match config.open() {
+                Err(sled::Error::Io(e))
+                    if patience > 0 && e.to_string().contains("acquire lock") =>
+                {
+                    patience -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                other => {
+                    return Ok(Self {
+                        db: other.map_err(failed)?,
+                    });
+                }
+            }
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod hot_sled;
 mod index_fjall;
 
 pub use blobs_files::FileBlobs;
+pub(crate) use blobs_files::sync_dir;
 pub use hot_sled::SledHot;
 pub use index_fjall::FjallIndex;
 

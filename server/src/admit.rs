@@ -1,0 +1,157 @@
+//! Admission: everything about a submission that can be known before it has an index, on
+//! all cores at once. What it refuses never reaches the log. Its verdict is provisional:
+//! the sequencer asks again, in order, without the signatures.
+
+use crate::log::{Log, Metrics};
+use crate::pending::Pending;
+use crate::reject::Rejection;
+use crate::sequence::{Answer, Job, Queue};
+use crate::trust::TrustDocuments;
+use ledger::envelope::Envelope;
+use ledger::statement::{Body, Statement};
+use ledger::{Hash, hex32};
+use std::sync::Arc;
+use std::sync::{PoisonError, RwLock};
+use tokio::sync::oneshot;
+
+/// What the HTTP routes and the operator's socket work with.
+pub struct App {
+    /// The log.
+    pub log: Arc<Log>,
+    /// Projects that await the operator.
+    pub pending: Pending,
+    /// Trust documents.
+    pub trust: TrustDocuments,
+    /// Whether projects are admitted without the operator.
+    pub open: bool,
+    queue: RwLock<Option<Queue>>,
+}
+
+/// What admission found.
+pub enum Admitted {
+    /// The same envelope stands at this index.
+    Stands(u64),
+    /// The project awaits the operator.
+    Pending(Hash),
+    /// On its way; the answer comes when it is durable and in a signed checkpoint.
+    Queued(oneshot::Receiver<Answer>),
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        log: Arc<Log>,
+        pending: Pending,
+        trust: TrustDocuments,
+        open: bool,
+        queue: Queue,
+    ) -> Self {
+        Self {
+            log,
+            pending,
+            trust,
+            open,
+            queue: RwLock::new(Some(queue)),
+        }
+    }
+
+    /// Takes no more jobs; the sequencer ends once it has logged what waits.
+    pub fn close(&self) {
+        self.queue
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+    }
+
+    /// Hands a job to the sequencer.
+    ///
+    /// # Errors
+    /// [`Rejection::ReadOnly`], [`Rejection::Busy`], [`Rejection::Stopping`].
+    pub fn push(&self, job: Job) -> Result<(), Rejection> {
+        if let Some(why) = self.log.read_only() {
+            return Err(Rejection::ReadOnly(why.to_owned()));
+        }
+        let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
+        queue
+            .as_ref()
+            .ok_or(Rejection::Stopping)?
+            .push(job)
+            .inspect_err(|e| {
+                if *e == Rejection::Busy {
+                    Metrics::count(&self.log.metrics.turned_away);
+                }
+            })
+    }
+
+    /// Takes a submission as far as it goes without the sequencer.
+    ///
+    /// # Errors
+    /// [`Rejection`].
+    pub fn admit(&self, body: &[u8]) -> Result<Admitted, Rejection> {
+        Metrics::count(&self.log.metrics.submitted);
+        self.admit_uncounted(body)
+            .inspect_err(|_| Metrics::count(&self.log.metrics.refused))
+    }
+
+    fn admit_uncounted(&self, body: &[u8]) -> Result<Admitted, Rejection> {
+        let envelope = Envelope::parse_submission(body)?;
+        let statement = Statement::parse(&envelope.payload)?;
+        let pae = envelope.pae_hash();
+        if let Some(index) = self.standing(&pae)? {
+            return Ok(Admitted::Stands(index));
+        }
+        if let Some(why) = self.log.read_only() {
+            return Err(Rejection::ReadOnly(why.to_owned()));
+        }
+        match &statement.body {
+            Body::Project(_) => match self.pending.get(&pae) {
+                Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&pae))),
+                Some(_) => return Ok(Admitted::Pending(pae)),
+                None => {}
+            },
+            Body::Release(r) => match self.pending.get(&r.package_id) {
+                Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&w.id))),
+                Some(w) => return Err(Rejection::ProjectPending(hex32(&w.id))),
+                None => {}
+            },
+        }
+        let now = self.log.now();
+        let checked = self.log.published().fold.check(&envelope, &statement, now);
+        if let Err(refusal) = checked {
+            // Its twin may have been published since we looked.
+            return self
+                .standing(&pae)?
+                .map(Admitted::Stands)
+                .ok_or_else(|| refusal.into());
+        }
+        if matches!(statement.body, Body::Project(_)) && !self.open {
+            return Ok(Admitted::Pending(self.pending.add(envelope, now)?));
+        }
+        self.queue_statement(envelope, statement)
+            .map(Admitted::Queued)
+    }
+
+    /// Hands a checked statement to the sequencer.
+    ///
+    /// # Errors
+    /// As [`App::push`].
+    pub fn queue_statement(
+        &self,
+        envelope: Envelope,
+        statement: Statement,
+    ) -> Result<oneshot::Receiver<Answer>, Rejection> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Job::Statement {
+            envelope,
+            statement: Box::new(statement),
+            reply,
+        })?;
+        Ok(answer)
+    }
+
+    /// Where this envelope stands. The index may be a moment ahead of what is public.
+    fn standing(&self, pae: &Hash) -> Result<Option<u64>, Rejection> {
+        Ok(self.log.index.by_pae(pae)?)
+    }
+}

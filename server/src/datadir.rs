@@ -1,0 +1,222 @@
+//! The data directory: what is served lies in `public/`, keys and state in `private/`
+//! (mode 0700), so that neither a backup nor a mirror of `public/` ever holds a key.
+//!
+//! `log.json` says which log and which format this is. It is written last, so that a
+//! directory without it is one whose making did not finish.
+
+use crate::error::Error;
+use crate::logkeys::LogKeys;
+use crate::store::StoreError;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// The format that this program writes, and the newest that it reads.
+pub const FORMAT: u64 = 1;
+const MARKER: &str = "log.json";
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Marker {
+    api_version: String,
+    format: u64,
+    origin: String,
+}
+
+/// Where things lie below the directory given with `--data`.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout below `root`.
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+    /// What is served.
+    #[must_use]
+    pub fn public(&self) -> PathBuf {
+        self.root.join("public")
+    }
+    /// What nobody else reads.
+    #[must_use]
+    pub fn private(&self) -> PathBuf {
+        self.root.join("private")
+    }
+    /// The operator's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.private().join("operator.sock")
+    }
+    fn marker(&self) -> PathBuf {
+        self.root.join(MARKER)
+    }
+    fn shown(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    /// Reads the marker: the log's origin.
+    ///
+    /// # Errors
+    /// [`Error::NoLog`], [`Error::HalfWritten`], [`Error::NewerFormat`].
+    pub fn origin(&self) -> Result<String, Error> {
+        let half = |what: &str| Error::HalfWritten {
+            dir: self.shown(),
+            what: what.to_owned(),
+        };
+        let bytes = match fs::read(self.marker()) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(if self.private().exists() || self.public().exists() {
+                    half(
+                        "log.json is missing, so its init did not finish; if it never served, remove it and init again",
+                    )
+                } else {
+                    Error::NoLog(self.shown())
+                });
+            }
+            Err(e) => return Err(Error::io(&self.marker(), &e)),
+        };
+        // The format number first: a newer log.json may have other fields.
+        let value: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|_| half("log.json is not JSON"))?;
+        let found = value.get("format").and_then(serde_json::Value::as_u64);
+        let found = found.ok_or_else(|| half("log.json names no format"))?;
+        if found > FORMAT {
+            return Err(Error::NewerFormat {
+                dir: self.shown(),
+                found,
+                known: FORMAT,
+            });
+        }
+        let marker: Marker =
+            serde_json::from_value(value).map_err(|_| half("log.json lacks a field"))?;
+        for (path, what) in [
+            (self.public(), "public/ is missing"),
+            (self.private(), "private/ is missing"),
+        ] {
+            if !path.is_dir() {
+                return Err(half(what));
+            }
+        }
+        Ok(marker.origin)
+    }
+}
+
+/// Makes a new log's directory and keys. Returns its vkeys.
+///
+/// # Errors
+/// [`Error`] where a log, or half of one, is there, and where the origin is not a name.
+pub fn init(dir: &Path, origin: &str) -> Result<Vec<String>, Error> {
+    if !tlog::note::check_name(origin) || origin.chars().any(char::is_control) || origin.len() > 200
+    {
+        return Err(Error::BadOrigin(origin.chars().take(250).collect()));
+    }
+    let layout = Layout::new(dir);
+    match layout.origin() {
+        Ok(found) if found == origin => {
+            return Err(Error::AlreadyThere {
+                dir: layout.shown(),
+                origin: found,
+            });
+        }
+        Ok(found) => {
+            return Err(Error::OtherOrigin {
+                dir: layout.shown(),
+                want: origin.to_owned(),
+                found,
+            });
+        }
+        Err(Error::NoLog(_)) => {}
+        Err(e) => return Err(e),
+    }
+    fs::create_dir_all(dir).map_err(|e| Error::io(dir, &e))?;
+    let private = layout.private();
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&private)
+        .map_err(|e| Error::io(&private, &e))?;
+    let public = layout.public();
+    fs::create_dir(&public).map_err(|e| Error::io(&public, &e))?;
+    let keys = LogKeys::generate(&private, origin)?;
+    sync(&private)?;
+    let marker = Marker {
+        api_version: ledger::API_VERSION.into(),
+        format: FORMAT,
+        origin: origin.into(),
+    };
+    let bytes = serde_json::to_vec(&marker).map_err(|e| Error::Io {
+        path: MARKER.into(),
+        why: e.to_string(),
+    })?;
+    write_durably(&layout.marker(), &bytes)?;
+    Ok(keys.vkeys())
+}
+
+/// Writes a file by temporary file, fsync, rename and fsync of the directory; mode 0644.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let temporary = path.with_extension("tmp");
+    let io = |e: std::io::Error| StoreError::io(path, &e);
+    let mut file = File::create(&temporary).map_err(io)?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(io)?;
+    fs::rename(&temporary, path).map_err(io)?;
+    path.parent().map_or(Ok(()), crate::store::sync_dir)
+}
+
+fn sync(dir: &Path) -> Result<(), Error> {
+    Ok(crate::store::sync_dir(dir)?)
+}
+
+/// The vkeys of the log in `dir`.
+///
+/// # Errors
+/// [`Error`] where there is no whole log.
+pub fn vkeys(dir: &Path) -> Result<Vec<String>, Error> {
+    let layout = Layout::new(dir);
+    Ok(LogKeys::load(&layout.private(), &layout.origin()?)?.vkeys())
+}
+
+/// A data directory held by this process: nobody else opens it until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Where things lie.
+    pub layout: Layout,
+    /// The log's origin.
+    pub origin: String,
+    // The system releases the lock with the file, also when the process is killed.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens and locks `dir`.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::InUse`] where another server runs on it.
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        let layout = Layout::new(dir);
+        let origin = layout.origin()?;
+        let path = layout.private().join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path);
+        let lock = lock.map_err(|e| Error::io(&path, &e))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| Error::InUse(layout.shown()))?;
+        Ok(Self {
+            layout,
+            origin,
+            _lock: lock,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Why the server does not start, or a data directory is refused.
+
+use crate::store::StoreError;
+
+/// A failure outside any request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `init` on a directory that holds a log.
+    #[error(
+        "{dir} already holds the log {origin:?}; init makes a new one only where there is none"
+    )]
+    AlreadyThere {
+        /// The directory.
+        dir: String,
+        /// The log's origin.
+        origin: String,
+    },
+    /// No log here.
+    #[error("{0} holds no log: run `countersign-server init --data {0} --origin NAME`")]
+    NoLog(String),
+    /// An `init` that did not finish, or a copy that lost something.
+    #[error("{dir} is half written: {what}")]
+    HalfWritten {
+        /// The directory.
+        dir: String,
+        /// What is missing.
+        what: String,
+    },
+    /// Written by a later program.
+    #[error(
+        "{dir} has format {found}, this program knows format {known}: use a newer countersign-server"
+    )]
+    NewerFormat {
+        /// The directory.
+        dir: String,
+        /// The format found.
+        found: u64,
+        /// The newest format known.
+        known: u64,
+    },
+    /// Another log's directory.
+    #[error("{dir} holds the log {found:?}, not {want:?}")]
+    OtherOrigin {
+        /// The directory.
+        dir: String,
+        /// The origin that was asked for.
+        want: String,
+        /// The origin found.
+        found: String,
+    },
+    /// Another server holds the directory.
+    #[error("{0} is in use by another countersign-server")]
+    InUse(String),
+    /// Not a name that a note's key can have.
+    #[error(
+        "origin {0:?}: want a name without spaces, control characters and '+', of at most 200 bytes"
+    )]
+    BadOrigin(String),
+    /// The log's own keys cannot be made, read or used.
+    #[error("log keys: {0}")]
+    Keys(String),
+    /// The operating system refused.
+    #[error("{path}: {why}")]
+    Io {
+        /// The file or directory.
+        path: String,
+        /// What the system said.
+        why: String,
+    },
+    /// Plain HTTP towards the network was not asked for.
+    #[error(
+        "{0} is not a loopback address: put a TLS proxy before a loopback address, or say --public-http"
+    )]
+    NotLoopback(std::net::SocketAddr),
+    /// The operator's command was refused, or no server answers.
+    #[error("{0}")]
+    Operator(String),
+    /// A batch that was handed in as it stands was refused.
+    #[error("fill: {0}")]
+    Fill(String),
+}
+
+impl Error {
+    /// A stable word for the reason.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Store(e) => e.kind(),
+            Self::AlreadyThere { .. } => "data-already-there",
+            Self::NoLog(_) => "data-no-log",
+            Self::HalfWritten { .. } => "data-half-written",
+            Self::NewerFormat { .. } => "data-newer-format",
+            Self::OtherOrigin { .. } => "data-other-origin",
+            Self::InUse(_) => "data-in-use",
+            Self::BadOrigin(_) => "bad-origin",
+            Self::Keys(_) => "log-keys",
+            Self::Io { .. } => "io",
+            Self::NotLoopback(_) => "not-loopback",
+            Self::Operator(_) => "operator",
+            Self::Fill(_) => "fill",
+        }
+    }
+
+    pub(crate) fn io(path: &std::path::Path, e: &std::io::Error) -> Self {
+        Self::Io {
+            path: path.display().to_string(),
+            why: e.to_string(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Submission, and conveniences over the tiles.
+
+use super::{MAX_BODY, Problem, Shared, blocking};
+use crate::admit::{Admitted, App};
+use crate::bundles;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ledger::{API_VERSION, b64, hex32};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const ACCEPTED: [&str; 2] = ["application/json", "application/vnd.dsse.envelope.v1+json"];
+
+/// A body within the limit, of an accepted type.
+pub(super) fn body(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+    accepted: &[&str],
+) -> Result<Bytes, Problem> {
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let media = given
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    if !accepted.contains(&media.as_str()) {
+        let detail = format!("Content-Type is {media:?}, want {}", accepted.join(" or "));
+        return Err(Problem::new(415, "unsupported-media-type", detail));
+    }
+    body.map_err(|e| {
+        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(
+                413,
+                "body-too-large",
+                format!("the body is over {MAX_BODY} bytes"),
+            )
+        } else {
+            Problem::new(400, "body-unreadable", "the body did not arrive whole")
+        }
+    })
+}
+
+pub async fn submit(
+    State(app): Shared,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let bytes = body(&headers, bytes, &ACCEPTED)?;
+    let (worker, admitted) = (Arc::clone(&app), move |app: &App| app.admit(&bytes));
+    let index = match blocking(move || Ok(admitted(&worker)?)).await? {
+        Admitted::Stands(index) => index,
+        Admitted::Pending(id) => {
+            let body =
+                json!({ "apiVersion": API_VERSION, "project": hex32(&id), "status": "pending" });
+            return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
+        }
+        Admitted::Queued(answer) => match answer.await {
+            Ok(answer) => answer?,
+            Err(_) => {
+                let detail =
+                    "the server stopped before it knew whether this is durable: send it again";
+                return Err(Problem::new(503, "stopping", detail).retry(1));
+            }
+        },
+    };
+    let bytes = blocking(move || {
+        let bundle = bundles::make(&app.log, index)?;
+        let bundle = bundle.ok_or_else(|| {
+            Problem::new(404, "no-statement", "no statement stands at that index")
+        })?;
+        bundle
+            .to_bytes()
+            .map_err(|_| Problem::new(500, "internal-encoding", "the bundle could not be encoded"))
+    })
+    .await?;
+    let headers = [
+        (header::CONTENT_TYPE, ledger::bundle::MEDIA_TYPE.to_owned()),
+        (header::LOCATION, format!("/api/v1/entries/{index}")),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ];
+    Ok((headers, bytes).into_response())
+}
+
+fn number(text: &str, what: &str) -> Result<u64, Problem> {
+    let plain = !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'));
+    let value = if plain { text.parse().ok() } else { None };
+    value.ok_or_else(|| {
+        Problem::new(
+            400,
+            "bad-number",
+            format!("{what} must be a decimal number"),
+        )
+    })
+}
+
+pub async fn entry(State(app): Shared, Path(index): Path<String>) -> Result<Json<Value>, Problem> {
+    let index = number(&index, "the index")?;
+    blocking(move || {
+        let view = app.log.view();
+        let leaf = app.log.reader(&view).entry(index)?;
+        Ok(Json(
+            json!({ "apiVersion": API_VERSION, "index": index, "leaf": b64(&leaf) }),
+        ))
+    })
+    .await
+}
+
+fn hashes(proof: &[ledger::Hash]) -> Vec<String> {
+    proof.iter().map(hex32).collect()
+}
+
+#[derive(Deserialize)]
+pub struct Inclusion {
+    index: Option<String>,
+    size: Option<String>,
+}
+
+pub async fn inclusion(
+    State(app): Shared,
+    Query(q): Query<Inclusion>,
+) -> Result<Json<Value>, Problem> {
+    let index = number(&q.index.unwrap_or_default(), "index")?;
+    let size = number(&q.size.unwrap_or_default(), "size")?;
+    blocking(move || {
+        let view = app.log.view();
+        let proof = app.log.reader(&view).inclusion(index, size)?;
+        Ok(Json(
+            json!({ "apiVersion": API_VERSION, "proof": hashes(&proof) }),
+        ))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+pub struct Consistency {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+pub async fn consistency(
+    State(app): Shared,
+    Query(q): Query<Consistency>,
+) -> Result<Json<Value>, Problem> {
+    let from = number(&q.from.unwrap_or_default(), "from")?;
+    let to = number(&q.to.unwrap_or_default(), "to")?;
+    blocking(move || {
+        let view = app.log.view();
+        let proof = app.log.reader(&view).consistency(from, to)?;
+        Ok(Json(
+            json!({ "apiVersion": API_VERSION, "proof": hashes(&proof) }),
+        ))
+    })
+    .await
+}

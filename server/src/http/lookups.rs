@@ -1,0 +1,118 @@
+//! Look-ups: an artifact's releases, a project and its head. They answer from the index and
+//! prove nothing, but for the head, which proves a project's state complete.
+
+use super::{Problem, Shared, blocking};
+use crate::admit::App;
+use crate::bundles::{self, ProjectHead};
+use crate::store::ProjectHit;
+use axum::Json;
+use axum::extract::{Path, State};
+use ledger::fold::ProjectState;
+use ledger::{API_VERSION, Hash, b64, from_hex32, hex32};
+use serde_json::{Value, json};
+
+/// Rows in one answer at most.
+const ROWS: usize = 1000;
+
+fn digest_of(text: &str) -> Result<Hash, Problem> {
+    let detail = "want a SHA-256 as 64 lower-case hexadecimal digits";
+    from_hex32(text).ok_or_else(|| Problem::new(400, "bad-digest", detail))
+}
+
+pub async fn digest(
+    State(app): Shared,
+    Path(sha256): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let digest = digest_of(&sha256)?;
+    blocking(move || {
+        let entries = app.log.index.by_digest(&digest, ROWS)?;
+        Ok(Json(
+            json!({ "apiVersion": API_VERSION, "entries": entries }),
+        ))
+    })
+    .await
+}
+
+fn unknown() -> Problem {
+    Problem::new(
+        404,
+        "unknown-project",
+        "no project of that id or name is in this log",
+    )
+}
+
+fn id_of(app: &App, id_or_name: &str) -> Option<Hash> {
+    from_hex32(id_or_name).or_else(|| app.log.published().fold.project_by_name(id_or_name))
+}
+
+fn standing(state: &ProjectState, rows: &[ProjectHit]) -> Value {
+    let current = &state.current().project;
+    let keys = |list: &[keys::PublicKey]| -> Vec<Value> {
+        list.iter()
+            .map(|k| json!({ "id": k.id().to_string(), "key": b64(k.spki_der()) }))
+            .collect()
+    };
+    let releases: Vec<Value> = rows
+        .iter()
+        .filter(|row| row.what == "release")
+        .map(|row| json!({ "index": row.index, "purl": row.purl, "statement": row.statement }))
+        .collect();
+    let operations: Vec<Value> = rows
+        .iter()
+        .filter(|row| row.statement.is_none())
+        .map(|row| json!({ "action": row.what, "index": row.index }))
+        .collect();
+    json!({
+        "apiVersion": API_VERSION, "contact": current.contact, "id": hex32(&state.id), "name": current.name,
+        "operations": operations, "purlPrefixes": current.purl_prefixes, "releaseKeys": keys(&current.release_keys),
+        "releaseThreshold": current.release_threshold, "releases": releases, "revocations": [],
+        "rootThreshold": current.root_threshold, "roots": keys(&current.roots),
+        "statement": { "index": state.current().index, "statement": hex32(&state.current().statement) },
+        "status": if state.frozen { "frozen" } else { "admitted" },
+        "truncated": rows.len() >= ROWS, "version": current.version, "withdrawals": [],
+    })
+}
+
+pub async fn project(
+    State(app): Shared,
+    Path(project): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    blocking(move || {
+        if let Some(id) = id_of(&app, &project) {
+            let rows = app.log.index.by_project(&id, ROWS)?;
+            if let Some(state) = app.log.published().fold.project(&id) {
+                return Ok(Json(standing(state, &rows)));
+            }
+        }
+        // The latest of that name that is undecided, else the latest that was refused.
+        let waiting = app
+            .pending
+            .find(&project)
+            .into_iter()
+            .max_by_key(|w| (!w.refused, w.received));
+        let waiting = waiting.ok_or_else(unknown)?;
+        Ok(Json(json!({
+            "apiVersion": API_VERSION, "id": hex32(&waiting.id), "name": waiting.name,
+            "status": if waiting.refused { "refused" } else { "pending" },
+        })))
+    })
+    .await
+}
+
+pub async fn head(State(app): Shared, Path(project): Path<String>) -> Result<Json<Value>, Problem> {
+    blocking(move || {
+        let id = id_of(&app, &project).ok_or_else(unknown)?;
+        let ProjectHead { view, head, .. } =
+            bundles::project_head(&app.log, &id)?.ok_or_else(unknown)?;
+        let failed = |_| Problem::new(500, "internal-encoding", "the head could not be encoded");
+        let mut head = serde_json::to_value(head).map_err(failed)?;
+        if let Some(fields) = head.as_object_mut() {
+            // Proofs about withdrawals belong to one release; a bundle has them.
+            fields.remove("withdrawn");
+        }
+        Ok(Json(
+            json!({ "apiVersion": API_VERSION, "checkpoint": view.note, "head": head }),
+        ))
+    })
+    .await
+}

@@ -1,0 +1,92 @@
+//! Routes, sizes, content types and time limits; nothing else. Work that touches the store
+//! or checks signatures runs on the blocking pool, so that the network side never waits.
+
+mod entries;
+mod lookups;
+mod ops;
+mod problem;
+mod tiles;
+mod trust;
+
+pub use problem::Problem;
+
+use crate::admit::App;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Largest submission in bytes: a full leaf in base64, and room.
+pub const MAX_BODY: usize = 128 * 1024;
+/// Longest that a request may take, from its first header to the answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Requests in hand at most; more are turned away at once.
+const IN_HAND: usize = 1024;
+
+type Shared = State<Arc<App>>;
+
+/// All routes.
+pub fn router(app: Arc<App>) -> Router {
+    let slots = Arc::new(Semaphore::new(IN_HAND));
+    Router::new()
+        .route("/checkpoint", get(tiles::checkpoint))
+        .route("/tile/{*path}", get(tiles::tile))
+        .route("/api/v1/entries", post(entries::submit))
+        .route("/api/v1/entries/{index}", get(entries::entry))
+        .route("/api/v1/proofs/inclusion", get(entries::inclusion))
+        .route("/api/v1/proofs/consistency", get(entries::consistency))
+        .route("/api/v1/digests/{sha256}", get(lookups::digest))
+        .route("/api/v1/projects/{project}", get(lookups::project))
+        .route("/api/v1/projects/{project}/head", get(lookups::head))
+        .route("/api/v1/trust/{hash}", put(trust::upload).get(trust::fetch))
+        .route("/healthz", get(ops::healthz))
+        .route("/readyz", get(ops::readyz))
+        .route("/metrics", get(ops::metrics))
+        .route("/openapi.json", get(ops::openapi))
+        .fallback(|| async { Problem::new(404, "not-found", "there is nothing at this address") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                405,
+                "method-not-allowed",
+                "this address does not take that method",
+            )
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(slots, limits))
+        .with_state(app)
+}
+
+async fn limits(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let Ok(_slot) = slots.try_acquire() else {
+        return Problem::new(
+            503,
+            "busy",
+            "the server has as many requests in hand as it takes",
+        )
+        .retry(1)
+        .into_response();
+    };
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(408, "timeout", "the request took more than 30 s").into_response(),
+    }
+}
+
+/// Runs `work` on the blocking pool.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        // What went wrong inside is for our own log, never for the answer.
+        Err(_) => Err(Problem::new(
+            500,
+            "internal",
+            "the server failed at this request",
+        )),
+    }
+}

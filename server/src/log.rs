@@ -1,0 +1,201 @@
+//! What the server's parts share: the public view with the ledger's state at it, the
+//! store's readers, and whether the log may sign.
+
+use crate::store::{Blobs, DigestHit, Index, IndexBatch, ProjectHit};
+use crate::view::{Reader, View};
+use ledger::fold::Fold;
+use ledger::leaf::Leaf;
+use ledger::statement::Body;
+use ledger::{Hash, hex32};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The last checkpoint, and the ledger's state exactly at it. One lock holds both, so that
+/// no proof mixes two checkpoints.
+#[derive(Debug)]
+pub struct Published {
+    /// The tree.
+    pub view: Arc<View>,
+    /// What it means.
+    pub fold: Fold,
+}
+
+/// Counters for `/metrics`.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Submissions.
+    pub submitted: AtomicU64,
+    /// Of these, refused.
+    pub refused: AtomicU64,
+    /// Of these, turned away because the queue was full.
+    pub turned_away: AtomicU64,
+    /// Batches committed.
+    pub batches: AtomicU64,
+}
+
+impl Metrics {
+    /// Adds one.
+    pub fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A log that is being served.
+pub struct Log {
+    /// Its origin.
+    pub origin: String,
+    /// Its vkeys.
+    pub vkeys: Vec<String>,
+    /// Full tiles and bundles.
+    pub blobs: Box<dyn Blobs>,
+    /// The derived index.
+    pub index: Box<dyn Index>,
+    /// Counters.
+    pub metrics: Metrics,
+    published: RwLock<Published>,
+    read_only: Option<String>,
+}
+
+impl Log {
+    /// Puts the parts together; `read_only` says why this log must not sign.
+    pub(crate) fn new(
+        origin: String,
+        vkeys: Vec<String>,
+        blobs: Box<dyn Blobs>,
+        index: Box<dyn Index>,
+        published: Published,
+        read_only: Option<String>,
+    ) -> Self {
+        let (metrics, published) = (Metrics::default(), RwLock::new(published));
+        Self {
+            origin,
+            vkeys,
+            blobs,
+            index,
+            metrics,
+            published,
+            read_only,
+        }
+    }
+
+    /// The checkpoint and the state at it, for reading. Held for moments only.
+    pub fn published(&self) -> RwLockReadGuard<'_, Published> {
+        self.published
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish(&self) -> RwLockWriteGuard<'_, Published> {
+        self.published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tree at the last checkpoint.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.published().view)
+    }
+
+    /// Reads tiles and proofs of a view.
+    #[must_use]
+    pub fn reader<'a>(&'a self, view: &'a View) -> Reader<'a> {
+        Reader {
+            view,
+            blobs: self.blobs.as_ref(),
+        }
+    }
+
+    /// Why this log does not sign, where it does not.
+    #[must_use]
+    pub fn read_only(&self) -> Option<&str> {
+        self.read_only.as_deref()
+    }
+
+    /// The time of a leaf written now: never before the last one's.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        unix_now().max(self.published().fold.last_time())
+    }
+}
+
+/// The clock, in Unix seconds.
+#[must_use]
+pub fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+/// Adds an accepted leaf's rows to an index batch.
+pub(crate) fn index_rows(batch: &mut IndexBatch, index: u64, leaf: &Leaf) {
+    match leaf {
+        Leaf::Statement(s) => {
+            let pae: Hash = s.envelope.pae_hash();
+            batch.paes.push((pae, index));
+            let statement = Some(hex32(&pae));
+            match &s.statement.body {
+                Body::Project(_) => {
+                    let what = "project".to_owned();
+                    batch.projects.push((
+                        pae,
+                        ProjectHit {
+                            index,
+                            what,
+                            purl: None,
+                            statement,
+                        },
+                    ));
+                }
+                Body::Release(r) => {
+                    let (what, purl) = ("release".to_owned(), Some(r.purl.clone()));
+                    batch.projects.push((
+                        r.package_id,
+                        ProjectHit {
+                            index,
+                            what,
+                            purl,
+                            statement,
+                        },
+                    ));
+                    batch
+                        .digests
+                        .extend(s.statement.subject.iter().map(|artifact| {
+                            let (project, purl, name) =
+                                (hex32(&r.package_id), r.purl.clone(), artifact.name.clone());
+                            (
+                                artifact.sha256,
+                                DigestHit {
+                                    index,
+                                    project,
+                                    purl,
+                                    name,
+                                },
+                            )
+                        }));
+                }
+            }
+        }
+        Leaf::Operation(o) => {
+            let what = o.action.word().to_owned();
+            batch.projects.push((
+                o.project,
+                ProjectHit {
+                    index,
+                    what,
+                    purl: None,
+                    statement: None,
+                },
+            ));
+        }
+        Leaf::Head(_) | Leaf::Unknown { .. } => {}
+    }
+}
+
+/// Reads a leaf of our own log. One that does not parse counts as a leaf and says nothing.
+pub(crate) fn read_leaf(bytes: &[u8]) -> Leaf {
+    Leaf::parse(bytes).unwrap_or_else(|_| Leaf::Unknown {
+        kind: "unreadable".to_owned(),
+    })
+}

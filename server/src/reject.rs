@@ -1,0 +1,111 @@
+//! Why a submission is turned away: one type from admission to the HTTP answer.
+
+use crate::store::StoreError;
+use ledger::envelope::EnvelopeError;
+use ledger::fold::Refusal;
+use ledger::leaf::LeafError;
+use ledger::statement::StatementError;
+
+/// Why a submission is not in the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The body is not an envelope as a log takes it.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The payload is not a statement that we take.
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+    /// The ledger says no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It does not fit in a leaf.
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+    /// The queue is full.
+    #[error("the log has as many entries waiting as it takes")]
+    Busy,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+    /// The log does not sign.
+    #[error("the log is read-only: {0}")]
+    ReadOnly(String),
+    /// The operator refused this project.
+    #[error("the log's operator refused project {0}")]
+    ProjectRefused(String),
+    /// The release's project awaits the operator.
+    #[error("project {0} awaits the decision of the log's operator")]
+    ProjectPending(String),
+    /// Too many projects await the operator.
+    #[error("{0} projects await the operator's decision already; no more are kept")]
+    TooManyPending(usize),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Rejection {
+    /// A stable word for the reason.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Envelope(e) => e.kind(),
+            Self::Statement(e) => e.kind(),
+            Self::Refused(e) => e.kind(),
+            Self::Leaf(e) => e.kind(),
+            Self::Busy => "busy",
+            Self::Stopping => "stopping",
+            Self::ReadOnly(_) => "read-only",
+            Self::ProjectRefused(_) => "project-refused",
+            Self::ProjectPending(_) => "project-pending",
+            Self::TooManyPending(_) => "too-many-pending",
+            Self::Store(e) => e.kind(),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Envelope(_) | Self::Statement(_) => 400,
+            Self::Leaf(LeafError::TooLarge(_)) => 413,
+            Self::Leaf(_) => 400,
+            Self::Refused(refusal) => match refusal {
+                Refusal::ProjectStands(_)
+                | Refusal::NameTaken { .. }
+                | Refusal::PrefixOverlap { .. }
+                | Refusal::PurlReleased { .. } => 409,
+                Refusal::UnknownProject(_) => 404,
+                Refusal::OtherOrigin { .. } | Refusal::PurlOutside { .. } => 422,
+                Refusal::WrongHead { .. } | Refusal::UnknownKind(_) | Refusal::Json(_) => 400,
+                _ => 403,
+            },
+            Self::ProjectRefused(_) => 403,
+            Self::ProjectPending(_) => 409,
+            Self::Busy | Self::Stopping | Self::ReadOnly(_) | Self::TooManyPending(_) => 503,
+            Self::Store(_) => 500,
+        }
+    }
+
+    /// What can be done about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Busy => {
+                "send the same envelope again after Retry-After seconds: publishing is idempotent"
+            }
+            Self::ProjectPending(_) => {
+                "wait with `countersign project status NAME --wait`, then publish again"
+            }
+            Self::Refused(Refusal::UnknownProject(_)) => {
+                "publish the project's first statement to this log first"
+            }
+            Self::Refused(Refusal::PurlReleased { .. }) => {
+                "release under a new version; a purl cannot be used twice"
+            }
+            Self::Refused(Refusal::NameTaken { .. }) => "names are unique in a log: choose another",
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,375 @@
+//! The one writer. It takes what is waiting, asks the ledger once more for each in order,
+//! gives times and indexes, ends the batch with a ledger head, makes it durable, shows the
+//! checkpoint, and answers. Group commit without a timer: the next batch is whatever
+//! arrived while the last one was being made durable.
+
+use crate::error::Error;
+use crate::log::{Log, Metrics, index_rows, read_leaf, unix_now};
+use crate::logkeys::LogKeys;
+use crate::reject::Rejection;
+use crate::store::{Head, Hot, HotBatch, IndexBatch};
+use crate::view::{Entry, View};
+use ledger::envelope::Envelope;
+use ledger::fold::Fold;
+use ledger::leaf::{Action, Leaf, OperationLeaf, StatementLeaf};
+use ledger::statement::{Body, Statement};
+use ledger::{Hash, MAX_LEAF_BYTES};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use tlog::hash::leaf_hash;
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle};
+use tlog::tree::Edge;
+use tokio::sync::oneshot;
+
+/// Jobs in one batch at most, so that no answer waits for a very long one.
+const MAX_BATCH: usize = 1024;
+/// Leaves of a fill in one batch.
+const FILL_BATCH: usize = 4096;
+/// Who operations are by.
+const OPERATOR: &str = "operator";
+
+/// An answer: the index at which the statement stands.
+pub type Answer = Result<u64, Rejection>;
+
+/// What the sequencer is asked to log.
+pub enum Job {
+    /// A statement that admission passed; a project's first one is admitted with it.
+    Statement {
+        /// The envelope.
+        envelope: Envelope,
+        /// What it says.
+        statement: Box<Statement>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// An act of the operator.
+    Operation {
+        /// What was done.
+        action: Action,
+        /// To which project.
+        project: Hash,
+        /// Why.
+        reason: Option<String>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Answer>,
+    },
+    /// Leaves as they stand, in order, with no head after them: for tools that build test
+    /// logs. Answers with the size reached.
+    Fill {
+        /// The leaves' bytes.
+        leaves: Vec<Vec<u8>>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Answer>,
+    },
+}
+
+/// The bounded queue before the sequencer.
+#[derive(Clone)]
+pub struct Queue {
+    sender: SyncSender<Job>,
+}
+
+impl Queue {
+    /// A queue of `capacity` jobs.
+    #[must_use]
+    pub fn new(capacity: usize) -> (Self, Receiver<Job>) {
+        let (sender, receiver) = sync_channel(capacity);
+        (Self { sender }, receiver)
+    }
+
+    /// Adds a job, or says at once that there is no room.
+    ///
+    /// # Errors
+    /// [`Rejection::Busy`], [`Rejection::Stopping`].
+    pub fn push(&self, job: Job) -> Result<(), Rejection> {
+        self.sender.try_send(job).map_err(|e| match e {
+            TrySendError::Full(_) => Rejection::Busy,
+            TrySendError::Disconnected(_) => Rejection::Stopping,
+        })
+    }
+}
+
+/// The writer's own state, ahead of what is public by the batch in hand.
+pub struct Sequencer {
+    /// What is shared.
+    pub log: Arc<Log>,
+    /// The hot state.
+    pub hot: Box<dyn Hot>,
+    /// The log's keys.
+    pub keys: LogKeys,
+    /// The ledger's state.
+    pub fold: Fold,
+    /// The tree's right edge.
+    pub edge: Edge,
+    /// Entries of the partial bundle.
+    pub tail: Vec<Entry>,
+    /// The head that stands.
+    pub head: Head,
+    /// Entries below this lie in durable blobs.
+    pub durable: u64,
+}
+
+struct Batch {
+    leaves: Vec<(Leaf, Vec<u8>)>,
+    accepted: Vec<bool>,
+    standing: HashMap<Hash, u64>,
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+}
+
+impl Sequencer {
+    /// Works until every [`Queue`] is gone and what they held is logged.
+    ///
+    /// # Errors
+    /// The first failure of the store: it is then unknown what is on disk, so the caller
+    /// must end the process and nothing is retried in memory.
+    pub fn run(mut self, jobs: &Receiver<Job>) -> Result<(), Error> {
+        while let Ok(first) = jobs.recv() {
+            let mut waiting = vec![first];
+            while waiting.len() < MAX_BATCH {
+                match jobs.try_recv() {
+                    Ok(job) => waiting.push(job),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+            }
+            self.batch(waiting)?;
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, jobs: Vec<Job>) -> Result<(), Error> {
+        let time = unix_now().max(self.fold.last_time());
+        let mut batch = Batch {
+            leaves: Vec::new(),
+            accepted: Vec::new(),
+            standing: HashMap::new(),
+            answers: Vec::new(),
+        };
+        let mut fills = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Statement {
+                    envelope,
+                    statement,
+                    reply,
+                } => {
+                    let answer = self.statement(&mut batch, envelope, *statement, time);
+                    batch.answers.push((reply, answer));
+                }
+                Job::Operation {
+                    action,
+                    project,
+                    reason,
+                    reply,
+                } => {
+                    let operation = OperationLeaf {
+                        action,
+                        by: OPERATOR.to_owned(),
+                        project,
+                        reason,
+                        time,
+                    };
+                    let answer = self.add(&mut batch, Leaf::Operation(operation));
+                    batch.answers.push((reply, answer));
+                }
+                Job::Fill { leaves, reply } => fills.push((leaves, reply)),
+            }
+        }
+        // A batch of a head alone does not exist.
+        if !batch.leaves.is_empty() {
+            let head = self.fold.next_head(time);
+            self.add(&mut batch, head)
+                .map_err(|e| Error::Fill(format!("ledger head: {e}")))?;
+            self.commit(&batch.leaves, &batch.accepted)?;
+        }
+        for (reply, answer) in batch.answers {
+            // Whoever asked may have gone; the entry stands all the same.
+            let _ = reply.send(answer);
+        }
+        for (leaves, reply) in fills {
+            let answer = self.fill(leaves)?;
+            let _ = reply.send(answer);
+        }
+        Ok(())
+    }
+
+    fn statement(
+        &mut self,
+        batch: &mut Batch,
+        envelope: Envelope,
+        statement: Statement,
+        time: u64,
+    ) -> Answer {
+        let pae = envelope.pae_hash();
+        // The same PAE again, before or in this batch: the entry that stands.
+        if let Some(index) = batch.standing.get(&pae) {
+            return Ok(*index);
+        }
+        if let Some(index) = self.log.index.by_pae(&pae)? {
+            return Ok(index);
+        }
+        self.fold.recheck(&envelope, &statement, time)?;
+        let is_project = matches!(statement.body, Body::Project(_));
+        let leaf = Leaf::Statement(Box::new(StatementLeaf {
+            envelope,
+            statement,
+            time,
+        }));
+        let index = self.add(batch, leaf)?;
+        batch.standing.insert(pae, index);
+        if is_project {
+            let (action, by) = (Action::Admitted, OPERATOR.to_owned());
+            let admitted = OperationLeaf {
+                action,
+                by,
+                project: pae,
+                reason: None,
+                time,
+            };
+            self.add(batch, Leaf::Operation(admitted))?;
+        }
+        Ok(index)
+    }
+
+    /// Encodes a leaf, applies it, and gives it its index.
+    fn add(&mut self, batch: &mut Batch, leaf: Leaf) -> Answer {
+        let bytes = leaf.to_bytes()?;
+        let index = self.fold.size();
+        // Asked before, so that a refused leaf is never counted.
+        if let Leaf::Operation(o) = &leaf
+            && o.action != Action::Refused
+            && self.fold.project(&o.project).is_none()
+        {
+            return Err(ledger::fold::Refusal::UnknownProject(ledger::hex32(&o.project)).into());
+        }
+        let accepted = self.fold.apply(&leaf).is_ok();
+        batch.leaves.push((leaf, bytes));
+        batch.accepted.push(accepted);
+        Ok(index)
+    }
+
+    fn fill(&mut self, leaves: Vec<Vec<u8>>) -> Result<Answer, Error> {
+        if let Some(long) = leaves.iter().find(|l| l.len() > MAX_LEAF_BYTES) {
+            return Ok(Err(ledger::leaf::LeafError::TooLarge(long.len()).into()));
+        }
+        let mut leaves = leaves.into_iter();
+        loop {
+            let part: Vec<_> = leaves
+                .by_ref()
+                .take(FILL_BATCH)
+                .map(|bytes| (read_leaf(&bytes), bytes))
+                .collect();
+            if part.is_empty() {
+                return Ok(Ok(self.head.size));
+            }
+            let accepted: Vec<bool> = part
+                .iter()
+                .map(|(leaf, _)| self.fold.apply(leaf).is_ok())
+                .collect();
+            self.commit(&part, &accepted)?;
+        }
+    }
+
+    /// Makes leaves that the fold has taken durable, then public, then findable.
+    fn commit(&mut self, leaves: &[(Leaf, Vec<u8>)], accepted: &[bool]) -> Result<(), Error> {
+        let first = self.head.size;
+        let hashes: Vec<Hash> = leaves.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
+        let mut blobs: Vec<(String, Vec<u8>)> = Vec::new();
+        for full in self.edge.append(&hashes) {
+            let tile = Tile {
+                level: full.level,
+                index: full.index,
+                width: TILE_WIDTH,
+            };
+            blobs.push((tile.path(), full.bytes));
+        }
+        let mut entries = Vec::with_capacity(leaves.len());
+        for (index, (_, bytes)) in (first..).zip(leaves) {
+            entries.push((index, bytes.clone()));
+            self.tail.push(Entry::from(bytes.as_slice()));
+            if self.tail.len() == usize::from(TILE_WIDTH) {
+                let bundle = encode_bundle(&self.tail).map_err(|e| Error::Fill(e.to_string()))?;
+                let tile = EntryTile {
+                    index: index / u64::from(TILE_WIDTH),
+                    width: TILE_WIDTH,
+                };
+                blobs.push((tile.path(), bundle));
+                self.tail.clear();
+            }
+        }
+        let (size, root) = (self.edge.size(), self.edge.root());
+        let checkpoint = self.keys.sign(size, root)?;
+        let fold = self.fold.digest();
+        let head = Head {
+            epoch: self.head.epoch,
+            size,
+            root,
+            fold,
+            checkpoint: checkpoint.clone(),
+        };
+        // This decides what happened. Before it nothing is written, after it nothing is undone.
+        let step = HotBatch {
+            head,
+            entries,
+            drop_below: self.durable,
+        };
+        self.hot.commit(Some(&self.head), &step)?;
+        self.head = step.head;
+        self.log.blobs.put(&blobs)?;
+        self.durable = size - size % u64::from(TILE_WIDTH);
+        let last = leaves
+            .last()
+            .map(|(_, bytes)| Entry::from(bytes.as_slice()));
+        let view = View {
+            size,
+            root,
+            note: checkpoint,
+            edge: self.edge.clone(),
+            tail: self.tail.clone(),
+            last,
+        };
+        {
+            let mut published = self.log.publish();
+            for (leaf, _) in leaves {
+                let _ = published.fold.apply(leaf);
+            }
+            published.view = Arc::new(view);
+        }
+        let mut rows = IndexBatch {
+            size,
+            ..IndexBatch::default()
+        };
+        for ((index, (leaf, _)), accepted) in (first..).zip(leaves).zip(accepted) {
+            if *accepted {
+                index_rows(&mut rows, index, leaf);
+            }
+        }
+        self.log.index.apply(&rows)?;
+        Metrics::count(&self.log.metrics.batches);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn job() -> Job {
+        Job::Fill {
+            leaves: Vec::new(),
+            reply: oneshot::channel().0,
+        }
+    }
+
+    #[test]
+    fn a_full_queue_says_so_at_once() {
+        let (queue, jobs) = Queue::new(2);
+        queue.push(job()).unwrap();
+        queue.push(job()).unwrap();
+        assert_eq!(queue.push(job()), Err(Rejection::Busy));
+        assert_eq!(Rejection::Busy.status(), 503);
+        drop(jobs);
+        assert_eq!(queue.push(job()), Err(Rejection::Stopping));
+    }
+}

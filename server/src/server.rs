@@ -1,0 +1,294 @@
+//! A running server: the parts put together, started, and stopped in order.
+
+use crate::admit::App;
+use crate::datadir::DataDir;
+use crate::error::Error;
+use crate::log::Log;
+use crate::logkeys::LogKeys;
+use crate::pending::Pending;
+use crate::recover::{Recovered, recover};
+use crate::sequence::{Job, Queue, Sequencer};
+use crate::trust::TrustDocuments;
+use crate::{http, operator};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+/// How a server is to run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The data directory, made by [`crate::init`].
+    pub data: PathBuf,
+    /// Where to listen; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Whether projects are admitted without the operator.
+    pub open: bool,
+    /// Whether plain HTTP may listen beyond loopback.
+    pub public_http: bool,
+    /// Jobs waiting for the sequencer at most; more are answered 503.
+    pub queue: usize,
+    /// Projects awaiting the operator at most.
+    pub pending: usize,
+}
+
+impl Config {
+    /// A server on `data` at any loopback port, with the operator deciding about projects.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            data: data.into(),
+            listen,
+            open: false,
+            public_http: false,
+            queue: 1024,
+            pending: 1000,
+        }
+    }
+
+    /// The same, admitting every project.
+    #[must_use]
+    pub fn open(mut self) -> Self {
+        self.open = true;
+        self
+    }
+}
+
+/// Starts servers.
+pub struct Server;
+
+/// A running server. Dropping it stops it as [`Handle::shutdown`] does.
+pub struct Handle {
+    addr: SocketAddr,
+    app: Arc<App>,
+    runtime: Option<Runtime>,
+    stop: Option<oneshot::Sender<()>>,
+    http: Option<tokio::task::JoinHandle<()>>,
+    sequencer: Option<JoinHandle<()>>,
+    data: Option<DataDir>,
+}
+
+/// How long requests in hand may take to finish when the server stops.
+const GRACE: Duration = Duration::from_secs(10);
+
+impl Server {
+    /// Opens the data directory, checks it, and serves. Must not be called from async code:
+    /// the server has a runtime of its own.
+    ///
+    /// # Errors
+    /// [`Error`]. A log that disagrees with its last checkpoint is no error: it is served
+    /// read-only, and `/readyz` says why.
+    pub fn start(config: &Config) -> Result<Handle, Error> {
+        if !config.listen.ip().is_loopback() && !config.public_http {
+            return Err(Error::NotLoopback(config.listen));
+        }
+        let data = DataDir::open(&config.data)?;
+        let private = data.layout.private();
+        let keys = LogKeys::load(&private, &data.origin)?;
+        let Recovered {
+            hot,
+            blobs,
+            index,
+            published,
+            head,
+            durable,
+            read_only,
+        } = recover(&data.layout, &data.origin, &keys)?;
+        let (fold, edge, tail) = (
+            published.fold.clone(),
+            published.view.edge.clone(),
+            published.view.tail.clone(),
+        );
+        let pending = Pending::open(private.join("pending"), config.pending)?;
+        let trust = TrustDocuments::open(
+            data.layout.public().join("trust"),
+            private.join("pending-trust"),
+        )?;
+        // A crash between an admission and this bookkeeping.
+        for waiting in pending.all() {
+            if fold.project(&waiting.id).is_some() {
+                trust.publish(&waiting.id)?;
+                pending.remove(&waiting.id)?;
+            }
+        }
+        let log = Log::new(
+            data.origin.clone(),
+            keys.vkeys(),
+            blobs,
+            index,
+            published,
+            read_only,
+        );
+        let log = Arc::new(log);
+        let (queue, jobs) = Queue::new(config.queue);
+        let sequencer = Sequencer {
+            log: Arc::clone(&log),
+            hot,
+            keys,
+            fold,
+            edge,
+            tail,
+            head,
+            durable,
+        };
+        let sequencer = std::thread::Builder::new()
+            .name("sequencer".into())
+            .spawn(move || {
+                if let Err(e) = sequencer.run(&jobs) {
+                    // It is not known what is on disk. Only a new start, which reads it, can tell.
+                    eprintln!(
+                        "countersign-server: {e}; the process ends, nothing was acknowledged"
+                    );
+                    std::process::exit(70);
+                }
+            });
+        let sequencer = sequencer.map_err(|e| Error::Io {
+            path: "thread".into(),
+            why: e.to_string(),
+        })?;
+        let app = Arc::new(App::new(log, pending, trust, config.open, queue));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(|e| Error::Io {
+            path: "runtime".into(),
+            why: e.to_string(),
+        })?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let started = runtime.block_on(async {
+            let io = |e: std::io::Error| Error::Io {
+                path: config.listen.to_string(),
+                why: e.to_string(),
+            };
+            let listener = TcpListener::bind(config.listen).await.map_err(io)?;
+            let addr = listener.local_addr().map_err(io)?;
+            tokio::spawn(operator::serve(
+                operator::listen(&data.layout.socket())?,
+                Arc::clone(&app),
+            ));
+            let router = http::router(Arc::clone(&app));
+            let http = tokio::spawn(async move {
+                let graceful = axum::serve(listener, router).with_graceful_shutdown(async {
+                    let _ = stopped.await;
+                });
+                let _ = graceful.await;
+            });
+            Ok::<_, Error>((addr, http))
+        });
+        let mut handle = Handle {
+            addr: config.listen,
+            app,
+            runtime: Some(runtime),
+            stop: Some(stop),
+            http: None,
+            sequencer: Some(sequencer),
+            data: Some(data),
+        };
+        // On an error the handle's drop stops what runs already.
+        let (addr, http) = started?;
+        handle.addr = addr;
+        handle.http = Some(http);
+        Ok(handle)
+    }
+}
+
+impl Handle {
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The log's vkeys.
+    #[must_use]
+    pub fn vkeys(&self) -> Vec<String> {
+        self.app.log.vkeys.clone()
+    }
+
+    /// The log being served.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.app.log
+    }
+
+    /// Appends leaves as they stand, without HTTP and without any check, with no ledger head
+    /// after them but those among them: for tools that build test logs of exact sizes.
+    /// Returns the size reached, once durable and in a signed checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Fill`].
+    pub fn fill(&self, leaves: Vec<Vec<u8>>) -> Result<u64, Error> {
+        let failed = |e: &dyn std::fmt::Display| Error::Fill(e.to_string());
+        let (reply, answer) = oneshot::channel();
+        self.app
+            .push(Job::Fill { leaves, reply })
+            .map_err(|e| failed(&e))?;
+        answer
+            .blocking_recv()
+            .map_err(|e| failed(&e))?
+            .map_err(|e| failed(&e))
+    }
+
+    /// Waits for SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where signals cannot be received.
+    pub fn wait_for_signal(&self) -> Result<(), Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Some(runtime) = &self.runtime else {
+            return Ok(());
+        };
+        runtime.block_on(async {
+            let io = |e: std::io::Error| Error::Io {
+                path: "signals".into(),
+                why: e.to_string(),
+            };
+            let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+            let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// Stops: no new connections, requests in hand are finished, what waits is logged.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(runtime) = self.runtime.take() {
+            if let Some(http) = self.http.take() {
+                runtime.block_on(async {
+                    let _ = tokio::time::timeout(GRACE, http).await;
+                });
+            }
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+        self.app.close();
+        if let Some(sequencer) = self.sequencer.take() {
+            let _ = sequencer.join();
+        }
+        if let Some(data) = self.data.take() {
+            let _ = std::fs::remove_file(data.layout.socket());
+        }
+    }
+}

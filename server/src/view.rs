@@ -1,0 +1,183 @@
+//! What is public: the tree at the last checkpoint, read from its right edge in memory and
+//! from full blobs. Immutable, so that readers never wait for the sequencer.
+
+use crate::store::{Blobs, StoreError};
+use std::sync::Arc;
+use tlog::Hash;
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle, width_at};
+use tlog::tree::{Edge, HashReader, TreeError, prove_consistency, prove_inclusion};
+
+/// An entry's bytes, shared between the views that hold it.
+pub type Entry = Arc<[u8]>;
+
+/// The log at one checkpoint.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Number of leaves.
+    pub size: u64,
+    /// Root of the tree.
+    pub root: Hash,
+    /// The signed checkpoint.
+    pub note: String,
+    /// The partial tiles.
+    pub edge: Edge,
+    /// The entries of the partial bundle.
+    pub tail: Vec<Entry>,
+    /// The last leaf.
+    pub last: Option<Entry>,
+}
+
+/// Reads from a view.
+pub struct Reader<'a> {
+    /// What is public.
+    pub view: &'a View,
+    /// Where full tiles lie.
+    pub blobs: &'a dyn Blobs,
+}
+
+/// Why something cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The checkpoint does not cover it.
+    #[error("not in the log at size {0}")]
+    NotPublished(u64),
+    /// The store failed, or lacks what the checkpoint covers.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<TreeError<ReadError>> for ReadError {
+    fn from(e: TreeError<ReadError>) -> Self {
+        match e {
+            TreeError::Read(e) => e,
+            other => Self::Store(StoreError::Damaged(other.to_string())),
+        }
+    }
+}
+
+impl Reader<'_> {
+    fn blob(&self, path: &str) -> Result<Vec<u8>, ReadError> {
+        let missing = || StoreError::Damaged(format!("{path} is missing"));
+        Ok(self.blobs.get(path)?.ok_or_else(missing)?)
+    }
+
+    /// Checks that the view has `width` rows there; true where the tile is full.
+    fn covered(&self, level: u8, index: u64, width: u16) -> Result<bool, ReadError> {
+        let have = width_at(self.view.size, level, index);
+        if width == 0 || width > have {
+            return Err(ReadError::NotPublished(self.view.size));
+        }
+        Ok(have == TILE_WIDTH)
+    }
+
+    /// The bytes of a tile of hashes.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn hashes(&self, tile: &Tile) -> Result<Vec<u8>, ReadError> {
+        let bytes = usize::from(tile.width) * 32;
+        let whole = if self.covered(tile.level, tile.index, tile.width)? {
+            self.blob(
+                &Tile {
+                    width: TILE_WIDTH,
+                    ..*tile
+                }
+                .path(),
+            )?
+        } else {
+            self.view.edge.partial(tile.level).concat()
+        };
+        let rows = whole.get(..bytes).map(<[u8]>::to_vec);
+        rows.ok_or_else(|| StoreError::Damaged(format!("{} is too short", tile.path())).into())
+    }
+
+    /// The entries of a bundle.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn entries(&self, tile: &EntryTile) -> Result<Vec<Entry>, ReadError> {
+        let width = usize::from(tile.width);
+        let mut entries: Vec<Entry> = if self.covered(0, tile.index, tile.width)? {
+            let bytes = self.blob(
+                &EntryTile {
+                    width: TILE_WIDTH,
+                    ..*tile
+                }
+                .path(),
+            )?;
+            let parsed =
+                parse_bundle(&bytes, TILE_WIDTH).map_err(|e| StoreError::Damaged(e.to_string()))?;
+            parsed.into_iter().map(Entry::from).collect()
+        } else {
+            self.view.tail.clone()
+        };
+        if entries.len() < width {
+            return Err(StoreError::Damaged(format!("{} is too short", tile.path())).into());
+        }
+        entries.truncate(width);
+        Ok(entries)
+    }
+
+    /// The bytes of a bundle of entries.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn bundle(&self, tile: &EntryTile) -> Result<Vec<u8>, ReadError> {
+        if tile.width == TILE_WIDTH && self.covered(0, tile.index, tile.width)? {
+            return self.blob(&tile.path());
+        }
+        Ok(encode_bundle(&self.entries(tile)?).map_err(|e| StoreError::Damaged(e.to_string()))?)
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn entry(&self, index: u64) -> Result<Entry, ReadError> {
+        let tile = index / u64::from(TILE_WIDTH);
+        let width = width_at(self.view.size, 0, tile);
+        let offset = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+        let none = ReadError::NotPublished(self.view.size);
+        if width == 0 {
+            return Err(none);
+        }
+        self.entries(&EntryTile { index: tile, width })?
+            .get(offset)
+            .cloned()
+            .ok_or(none)
+    }
+
+    /// The inclusion proof of `index` at `size`.
+    ///
+    /// # Errors
+    /// [`ReadError::NotPublished`] where the view does not reach that far.
+    pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ReadError> {
+        if index >= size || size > self.view.size {
+            return Err(ReadError::NotPublished(self.view.size));
+        }
+        Ok(prove_inclusion(index, size, self)?)
+    }
+
+    /// The consistency proof from `from` to `to`.
+    ///
+    /// # Errors
+    /// [`ReadError::NotPublished`] where the view does not reach that far.
+    pub fn consistency(&self, from: u64, to: u64) -> Result<Vec<Hash>, ReadError> {
+        if from > to || to > self.view.size {
+            return Err(ReadError::NotPublished(self.view.size));
+        }
+        Ok(prove_consistency(from, to, self)?)
+    }
+}
+
+impl HashReader for Reader<'_> {
+    type Error = ReadError;
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, ReadError> {
+        self.hashes(&Tile {
+            level,
+            index,
+            width,
+        })
+    }
+}
