@@ -2,6 +2,7 @@
 //! all cores at once. What it refuses never reaches the log. Its verdict is provisional:
 //! the sequencer asks again, in order, without the signatures.
 
+use crate::error::Error;
 use crate::log::{Log, Metrics};
 use crate::pending::Pending;
 use crate::reject::Rejection;
@@ -107,8 +108,8 @@ impl App {
         match &statement.body {
             Body::Project(_) => match self.pending.get(&pae) {
                 Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&pae))),
-                Some(_) => return Ok(Admitted::Pending(pae)),
-                None => {}
+                Some(_) if !self.open => return Ok(Admitted::Pending(pae)),
+                _ => {}
             },
             Body::Release(r) => match self.pending.get(&r.package_id) {
                 Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&w.id))),
@@ -150,7 +151,22 @@ impl App {
         Ok(answer)
     }
 
-    /// Where this envelope stands. The index may be a moment ahead of what is public.
+    /// Tidies up after admissions: what waited and is in the log now waits no more, and its
+    /// trust documents are public.
+    ///
+    /// # Errors
+    /// [`Error`]; done again at the next start.
+    pub fn settle(&self) -> Result<(), Error> {
+        for waiting in self.pending.all() {
+            if self.log.published().fold.project(&waiting.id).is_some() {
+                self.trust.publish(&waiting.id)?;
+                self.pending.remove(&waiting.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where this envelope stands. What the index knows is public already.
     fn standing(&self, pae: &Hash) -> Result<Option<u64>, Rejection> {
         Ok(self.log.index.by_pae(pae)?)
     }

@@ -195,8 +195,7 @@ async fn admit(app: &App, project: &str) -> Result<Value, String> {
         .queue_statement(one.envelope, one.statement)
         .map_err(|e| e.to_string())?;
     let index = wait(answer).await?;
-    app.trust.publish(&one.id).map_err(|e| e.to_string())?;
-    app.pending.remove(&one.id).map_err(|e| e.to_string())?;
+    app.settle().map_err(|e| e.to_string())?;
     Ok(json!({ "id": hex32(&one.id), "index": index, "name": one.name, "status": "admitted" }))
 }
 

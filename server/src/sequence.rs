@@ -351,25 +351,4 @@ impl Sequencer {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn job() -> Job {
-        Job::Fill {
-            leaves: Vec::new(),
-            reply: oneshot::channel().0,
-        }
-    }
-
-    #[test]
-    fn a_full_queue_says_so_at_once() {
-        let (queue, jobs) = Queue::new(2);
-        queue.push(job()).unwrap();
-        queue.push(job()).unwrap();
-        assert_eq!(queue.push(job()), Err(Rejection::Busy));
-        assert_eq!(Rejection::Busy.status(), 503);
-        drop(jobs);
-        assert_eq!(queue.push(job()), Err(Rejection::Stopping));
-    }
-}
+mod tests;

@@ -109,13 +109,6 @@ impl Server {
             data.layout.public().join("trust"),
             private.join("pending-trust"),
         )?;
-        // A crash between an admission and this bookkeeping.
-        for waiting in pending.all() {
-            if fold.project(&waiting.id).is_some() {
-                trust.publish(&waiting.id)?;
-                pending.remove(&waiting.id)?;
-            }
-        }
         let log = Log::new(
             data.origin.clone(),
             keys.vkeys(),
@@ -152,6 +145,8 @@ impl Server {
             why: e.to_string(),
         })?;
         let app = Arc::new(App::new(log, pending, trust, config.open, queue));
+        // A crash between an admission and this bookkeeping.
+        app.settle()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build();

@@ -385,3 +385,36 @@ fn the_operator_decides_about_projects() {
     assert_eq!(server.get("/api/v1/entries/12").status, 200);
     assert_eq!(server.get("/api/v1/entries/13").status, 404);
 }
+
+#[test]
+fn every_described_address_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path());
+    let server = Running::start(dir.path(), &[]);
+    let described = server.get("/openapi.json").json();
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        let concrete = path
+            .replace("{level}", "0")
+            .replace("{index}", "000")
+            .replace("{sha256}", "00")
+            .replace("{project}", "nobody")
+            .replace("{hash}", "00");
+        for method in methods.as_object().unwrap().keys() {
+            let answer = server.send(&method.to_uppercase(), &concrete, "application/json", b"{}");
+            if answer.status >= 400 {
+                assert!(
+                    !["not-found", "method-not-allowed"].contains(&answer.kind().as_str()),
+                    "{method} {path}"
+                );
+            }
+        }
+    }
+    // What the framework itself refuses is a problem too.
+    assert_eq!(server.get("/api/v1/projects/%ff").kind(), "bad-request");
+    assert_eq!(
+        server
+            .get("/api/v1/proofs/inclusion?index=1&index=2")
+            .kind(),
+        "bad-request"
+    );
+}

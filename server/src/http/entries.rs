@@ -73,6 +73,9 @@ pub async fn submit(
         },
     };
     let bytes = blocking(move || {
+        if app.open && app.settle().is_err() {
+            eprintln!("store: the trust documents of an admitted project could not be moved; the next start tries again");
+        }
         let bundle = bundles::make(&app.log, index)?;
         let bundle = bundle.ok_or_else(|| {
             Problem::new(404, "no-statement", "no statement stands at that index")

@@ -13,6 +13,7 @@ pub use problem::Problem;
 use crate::admit::App;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
@@ -70,10 +71,24 @@ async fn limits(State(slots): State<Arc<Semaphore>>, request: Request, next: Nex
         .retry(1)
         .into_response();
     };
-    match tokio::time::timeout(PATIENCE, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Problem::new(408, "timeout", "the request took more than 30 s").into_response(),
+    let Ok(response) = tokio::time::timeout(PATIENCE, next.run(request)).await else {
+        return Problem::new(408, "timeout", "the request took more than 30 s").into_response();
+    };
+    let status = response.status();
+    let is_problem = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|v| v == problem::MEDIA_TYPE);
+    if (status.is_client_error() || status.is_server_error()) && !is_problem {
+        // The framework's own refusals, such as a path that is not UTF-8.
+        return Problem::new(
+            status.as_u16(),
+            "bad-request",
+            "the request could not be read",
+        )
+        .into_response();
     }
+    response
 }
 
 /// Runs `work` on the blocking pool.

@@ -8,6 +8,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
+/// RFC 9457.
+pub(super) const MEDIA_TYPE: &str = "application/problem+json";
+
 /// An error answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -99,7 +102,7 @@ impl IntoResponse for Problem {
             fields.insert("hint".into(), hint.into());
         }
         let headers = [
-            (header::CONTENT_TYPE, "application/problem+json"),
+            (header::CONTENT_TYPE, MEDIA_TYPE),
             (header::CACHE_CONTROL, "no-store"),
         ];
         let mut response = (status, headers, body.to_string()).into_response();
