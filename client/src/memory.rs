@@ -96,9 +96,17 @@ impl Memory {
         let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(MemoryError::Io { path: path.to_owned(), source }),
+            Err(source) => {
+                return Err(MemoryError::Io {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
         };
-        let malformed = |why: String| MemoryError::Malformed { path: path.to_owned(), why };
+        let malformed = |why: String| MemoryError::Malformed {
+            path: path.to_owned(),
+            why,
+        };
         let value = ledger::json::parse_own(&bytes).map_err(|e| malformed(e.to_string()))?;
         let memory: Self = ledger::json::typed(value).map_err(|e| malformed(e.to_string()))?;
         if memory.api_version != ledger::API_VERSION {
@@ -113,18 +121,25 @@ impl Memory {
     /// [`MemoryError`].
     pub fn save(&self, path: &Path) -> Result<(), MemoryError> {
         use std::io::Write as _;
-        let io = |source| MemoryError::Io { path: path.to_owned(), source };
+        let io = |source| MemoryError::Io {
+            path: path.to_owned(),
+            source,
+        };
         let mut document = self.clone();
         document.api_version = ledger::API_VERSION.to_owned();
-        let bytes = ledger::json::canonical_of(&document)
-            .map_err(|e| MemoryError::Malformed { path: path.to_owned(), why: e.to_string() })?;
+        let bytes = ledger::json::canonical_of(&document).map_err(|e| MemoryError::Malformed {
+            path: path.to_owned(),
+            why: e.to_string(),
+        })?;
         let directory = match path.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
             _ => Path::new("."),
         };
         std::fs::create_dir_all(directory).map_err(io)?;
         let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(io)?;
+        file.write_all(&bytes)
+            .and_then(|()| file.as_file().sync_all())
+            .map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
         Ok(())
     }
@@ -132,19 +147,28 @@ impl Memory {
     /// Takes up what a verdict proved; never goes back.
     pub fn learn(&mut self, origin: &str, proven: &crate::verify::Proven) {
         let seen = &proven.checkpoint;
-        let log = self.logs.entry(origin.to_owned()).or_insert_with(|| seen.clone());
+        let log = self
+            .logs
+            .entry(origin.to_owned())
+            .or_insert_with(|| seen.clone());
         let view_time = log.view_time.max(seen.view_time);
         if seen.size > log.size {
             *log = seen.clone();
         }
         log.view_time = view_time;
         let project = hex32(&proven.project);
-        let head = self.projects.entry(project).or_insert_with(|| proven.head.clone());
+        let head = self
+            .projects
+            .entry(project)
+            .or_insert_with(|| proven.head.clone());
         if proven.head.size > head.size {
             *head = proven.head.clone();
         }
         let key = release_key(&proven.project, &proven.artifact);
-        let release = self.releases.entry(key).or_insert_with(|| proven.release.clone());
+        let release = self
+            .releases
+            .entry(key)
+            .or_insert_with(|| proven.release.clone());
         if proven.release.index > release.index {
             *release = proven.release.clone();
         }

@@ -86,6 +86,9 @@ pub struct ProjectPolicy {
     pub artifacts: Vec<String>,
     /// Releases below this log index are refused by `get` and `run` without `--version`.
     pub min_index: Option<u64>,
+    /// The purl, without version, that `publish` puts on releases; a convenience of the
+    /// publisher's own policy that no verdict depends on.
+    pub purl: Option<String>,
 }
 
 /// A parsed policy.
@@ -142,6 +145,8 @@ struct RawProject {
     artifacts: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     min_index: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    purl: Option<String>,
 }
 
 fn no_witnesses() -> String {
@@ -162,10 +167,16 @@ pub fn log_keys(origin: &str, vkeys: &[String]) -> Result<Vec<VerifierKey>, Poli
     for text in vkeys {
         let key = VerifierKey::parse(text).map_err(|e| PolicyError::LogKey(e.to_string()))?;
         if key.name() != origin {
-            return Err(PolicyError::LogKey(format!("named {:?}, want the log's origin {origin:?}", key.name())));
+            return Err(PolicyError::LogKey(format!(
+                "named {:?}, want the log's origin {origin:?}",
+                key.name()
+            )));
         }
         if !matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::EcdsaP256) {
-            return Err(PolicyError::LogKey(format!("key {} is of a type that does not sign checkpoints", hex::encode(key.key_id()))));
+            return Err(PolicyError::LogKey(format!(
+                "key {} is of a type that does not sign checkpoints",
+                hex::encode(key.key_id())
+            )));
         }
         if !seen.insert(key.key_id()) {
             return Err(PolicyError::RepeatedKey(hex::encode(key.key_id())));
@@ -181,15 +192,18 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`].
     pub fn parse_toml(text: &str) -> Result<Self, PolicyError> {
-        let raw: Raw = toml::from_str(text).map_err(|e| PolicyError::Toml(e.message().to_owned()))?;
+        let raw: Raw =
+            toml::from_str(text).map_err(|e| PolicyError::Toml(e.message().to_owned()))?;
         if raw.api_version != ledger::API_VERSION {
             return Err(PolicyError::Version(raw.api_version));
         }
         let vkeys = log_keys(&raw.log.origin, &raw.log.vkeys)?;
-        let witnesses =
-            tlog::policy::Policy::parse(&raw.witnesses).map_err(|e| PolicyError::Witnesses(e.to_string()))?;
+        let witnesses = tlog::policy::Policy::parse(&raw.witnesses)
+            .map_err(|e| PolicyError::Witnesses(e.to_string()))?;
         if !witnesses.logs().is_empty() {
-            return Err(PolicyError::Witnesses("log lines have no place here; the log is under [log]".into()));
+            return Err(PolicyError::Witnesses(
+                "log lines have no place here; the log is under [log]".into(),
+            ));
         }
         if witnesses.quorum_none() {
             for (name, age) in [("min-age", raw.min_age), ("max-age", raw.max_age)] {
@@ -201,19 +215,34 @@ impl Policy {
         let mut projects = Vec::new();
         let mut seen = BTreeSet::new();
         for p in raw.projects {
-            let id = from_hex32(&p.id).ok_or_else(|| PolicyError::Project("id must be 64 lower-case hexadecimal digits".into()))?;
-            ledger::names::check_project_name(&p.name).map_err(|e| PolicyError::Project(e.to_string()))?;
+            let id = from_hex32(&p.id).ok_or_else(|| {
+                PolicyError::Project("id must be 64 lower-case hexadecimal digits".into())
+            })?;
+            ledger::names::check_project_name(&p.name)
+                .map_err(|e| PolicyError::Project(e.to_string()))?;
             if !seen.insert(p.name.clone()) || !seen.insert(p.id) {
-                return Err(PolicyError::Project(format!("{:?} is listed twice", p.name)));
+                return Err(PolicyError::Project(format!(
+                    "{:?} is listed twice",
+                    p.name
+                )));
             }
-            projects.push(ProjectPolicy { id, name: p.name, artifacts: p.artifacts, min_index: p.min_index });
+            projects.push(ProjectPolicy {
+                id,
+                name: p.name,
+                artifacts: p.artifacts,
+                min_index: p.min_index,
+                purl: p.purl,
+            });
         }
         if let Some(floor) = &raw.log.checkpoint_floor {
             let bad = |why: String| PolicyError::Floor(why);
             let note = Note::parse(floor.as_bytes()).map_err(|e| bad(e.to_string()))?;
             let checkpoint = Checkpoint::parse(&note.text).map_err(|e| bad(e.to_string()))?;
             if checkpoint.origin != raw.log.origin {
-                return Err(bad(format!("of {:?}, want {:?}", checkpoint.origin, raw.log.origin)));
+                return Err(bad(format!(
+                    "of {:?}, want {:?}",
+                    checkpoint.origin, raw.log.origin
+                )));
             }
             note.verify(&vkeys).map_err(|e| bad(e.to_string()))?;
         }
@@ -224,14 +253,24 @@ impl Policy {
             vkeys,
             checkpoint_floor: raw.log.checkpoint_floor,
         };
-        Ok(Self { log, witnesses, witnesses_text: raw.witnesses, projects, min_age: raw.min_age, max_age: raw.max_age })
+        Ok(Self {
+            log,
+            witnesses,
+            witnesses_text: raw.witnesses,
+            projects,
+            min_age: raw.min_age,
+            max_age: raw.max_age,
+        })
     }
 
     /// A policy from a checked trust document.
     ///
     /// # Errors
     /// As [`Policy::parse_toml`].
-    pub fn from_trust(document: &ledger::trust::TrustDocument, url: Option<&str>) -> Result<Self, PolicyError> {
+    pub fn from_trust(
+        document: &ledger::trust::TrustDocument,
+        url: Option<&str>,
+    ) -> Result<Self, PolicyError> {
         let raw = Raw {
             api_version: ledger::API_VERSION.to_owned(),
             min_age: None,
@@ -249,6 +288,7 @@ impl Policy {
                 name: document.project.name.clone(),
                 artifacts: Vec::new(),
                 min_index: None,
+                purl: None,
             }],
         };
         Self::parse_toml(&to_text(&raw)?)
@@ -279,6 +319,7 @@ impl Policy {
                     name: p.name.clone(),
                     artifacts: p.artifacts.clone(),
                     min_index: p.min_index,
+                    purl: p.purl.clone(),
                 })
                 .collect(),
         })
@@ -289,25 +330,47 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError::Project`] where none or several answer.
-    pub fn select(&self, name: Option<&str>, artifact: &str) -> Result<&ProjectPolicy, PolicyError> {
-        let listed = || self.projects.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join(", ");
+    pub fn select(
+        &self,
+        name: Option<&str>,
+        artifact: &str,
+    ) -> Result<&ProjectPolicy, PolicyError> {
+        let listed = || {
+            self.projects
+                .iter()
+                .map(|p| p.name.as_str())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         if let Some(name) = name {
-            return self.projects.iter().find(|p| p.name == name).ok_or_else(|| {
-                PolicyError::Project(format!("{name:?} is not in the policy, which has: {}", listed()))
-            });
+            return self
+                .projects
+                .iter()
+                .find(|p| p.name == name)
+                .ok_or_else(|| {
+                    PolicyError::Project(format!(
+                        "{name:?} is not in the policy, which has: {}",
+                        listed()
+                    ))
+                });
         }
         if let [only] = self.projects.as_slice() {
             return Ok(only);
         }
-        let mut matching = self.projects.iter().filter(|p| p.artifacts.iter().any(|a| glob(a, artifact)));
+        let mut matching = self
+            .projects
+            .iter()
+            .filter(|p| p.artifacts.iter().any(|a| glob(a, artifact)));
         match (matching.next(), matching.next()) {
             (Some(one), None) => Ok(one),
-            (Some(_), Some(_)) => {
-                Err(PolicyError::Project(format!("several match {artifact:?}; choose with --project among: {}", listed())))
-            }
-            (None, _) => {
-                Err(PolicyError::Project(format!("none matches {artifact:?}; choose with --project among: {}", listed())))
-            }
+            (Some(_), Some(_)) => Err(PolicyError::Project(format!(
+                "several match {artifact:?}; choose with --project among: {}",
+                listed()
+            ))),
+            (None, _) => Err(PolicyError::Project(format!(
+                "none matches {artifact:?}; choose with --project among: {}",
+                listed()
+            ))),
         }
     }
 }
@@ -319,10 +382,16 @@ fn to_text(raw: &Raw) -> Result<String, PolicyError> {
 /// Whether `pattern`, where `*` stands for any run of characters, matches all of `name`.
 fn glob(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
-    let Some(first) = parts.next() else { return false };
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(first) = parts.next() else {
+        return false;
+    };
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
     let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return rest.is_empty() };
+    let Some((last, middle)) = parts.split_last() else {
+        return rest.is_empty();
+    };
     for part in middle {
         match rest.find(part) {
             Some(at) => rest = rest.get(at + part.len()..).unwrap_or(""),

@@ -68,7 +68,9 @@ pub enum Refused {
     #[error("time: {0}")]
     Time(String),
     /// An older release than the one remembered, without being asked for by version.
-    #[error("older than the release remembered for this name; name it with --version if you mean it")]
+    #[error(
+        "older than the release remembered for this name; name it with --version if you mean it"
+    )]
     Rollback(Differ),
     /// Two roots of one size: the log has shown two histories.
     #[error("fork: the log has shown two different trees of size {size}; keep both as evidence")]
@@ -77,7 +79,9 @@ pub enum Refused {
         size: u64,
     },
     /// A newer head is remembered, and this bundle cannot say what it withdrew.
-    #[error("a newer head of this project is remembered (size {remembered}, the bundle's is {got}), and withdrawals have changed: refresh the bundle")]
+    #[error(
+        "a newer head of this project is remembered (size {remembered}, the bundle's is {got}), and withdrawals have changed: refresh the bundle"
+    )]
     NeedsRefresh {
         /// Size of the remembered head.
         remembered: u64,
@@ -96,7 +100,10 @@ pub struct Differ {
 }
 
 pub(crate) fn differ(expected: impl ToString, got: impl ToString) -> Differ {
-    Differ { expected: expected.to_string(), got: got.to_string() }
+    Differ {
+        expected: expected.to_string(),
+        got: got.to_string(),
+    }
 }
 
 impl Refused {
@@ -134,8 +141,13 @@ impl Refused {
     #[must_use]
     pub fn differ(&self) -> Option<&Differ> {
         match self {
-            Self::Origin(d) | Self::Project(d) | Self::Name(d) | Self::Digest(d) | Self::Size(d)
-            | Self::Version(d) | Self::Rollback(d) => Some(d),
+            Self::Origin(d)
+            | Self::Project(d)
+            | Self::Name(d)
+            | Self::Digest(d)
+            | Self::Size(d)
+            | Self::Version(d)
+            | Self::Rollback(d) => Some(d),
             _ => None,
         }
     }

@@ -9,8 +9,8 @@
 
 use crate::memory::{Memory, SeenCheckpoint, SeenHead, SeenRelease, release_key};
 use crate::policy::{Policy, ProjectPolicy};
-pub use crate::refused::{Differ, Refused};
 use crate::refused::differ;
+pub use crate::refused::{Differ, Refused};
 use ledger::bundle::{Bundle, Included};
 use ledger::fold::{check_first_statement, check_release};
 use ledger::leaf::{HeadLeaf, Leaf, StatementLeaf};
@@ -109,32 +109,54 @@ impl Signed {
         let bad = |e: String| Refused::Checkpoint(e);
         let note = Note::parse(text.as_bytes()).map_err(|e| bad(e.to_string()))?;
         let checkpoint = Checkpoint::parse(&note.text).map_err(|e| bad(e.to_string()))?;
-        step!("origin", same(&policy.log.origin, &checkpoint.origin).map_err(Refused::Origin));
+        step!(
+            "origin",
+            same(&policy.log.origin, &checkpoint.origin).map_err(Refused::Origin)
+        );
         let logs = policy.log.vkeys.len();
         let mut keys: Vec<VerifierKey> = policy.log.vkeys.clone();
         keys.extend(policy.witnesses.witnesses().iter().map(|w| w.key.clone()));
         let verified = note.verify(&keys).map_err(|e| bad(e.to_string()))?;
         let mut log_keys_signed = vec![false; logs];
-        let mut times: Vec<(String, Vec<u64>)> =
-            policy.witnesses.witnesses().iter().map(|w| (w.name.clone(), Vec::new())).collect();
+        let mut times: Vec<(String, Vec<u64>)> = policy
+            .witnesses
+            .witnesses()
+            .iter()
+            .map(|w| (w.name.clone(), Vec::new()))
+            .collect();
         for v in verified {
             if let Some(signed) = log_keys_signed.get_mut(v.key) {
                 *signed = true;
             } else if let Some((_, list)) = times.get_mut(v.key - logs) {
                 // A cosignature from the future proves no time, and counts for nothing.
-                let future = |t: &u64| cfg!(not(without = "future")) && *t > now.saturating_add(FUTURE_SECONDS);
+                let future = |t: &u64| {
+                    cfg!(not(without = "future")) && *t > now.saturating_add(FUTURE_SECONDS)
+                };
                 list.extend(v.timestamp.filter(|t| !future(t)));
             }
         }
-        Ok(Self { text: text.to_owned(), checkpoint, log_keys_signed, times })
+        Ok(Self {
+            text: text.to_owned(),
+            checkpoint,
+            log_keys_signed,
+            times,
+        })
     }
 
     fn of<'a>(&'a self, witness: &str) -> &'a [u64] {
-        self.times.iter().find(|(name, _)| name == witness).map_or(&[], |(_, t)| t)
+        self.times
+            .iter()
+            .find(|(name, _)| name == witness)
+            .map_or(&[], |(_, t)| t)
     }
 
     fn log_keys(&self, policy: &Policy) -> Result<(), Refused> {
-        match self.log_keys_signed.iter().zip(&policy.log.vkeys).find(|(signed, _)| !**signed) {
+        match self
+            .log_keys_signed
+            .iter()
+            .zip(&policy.log.vkeys)
+            .find(|(signed, _)| !**signed)
+        {
             Some((_, key)) => Err(Refused::LogKey(hex::encode(key.key_id()))),
             None => Ok(()),
         }
@@ -146,23 +168,37 @@ impl Signed {
 
     /// The smallest T such that the cosignatures dated ≤ T meet the quorum.
     fn first_time(&self, policy: &Policy) -> Option<u64> {
-        policy.witnesses.kth_smallest(&|w| self.of(w).iter().copied().min())
+        policy
+            .witnesses
+            .kth_smallest(&|w| self.of(w).iter().copied().min())
     }
 
     /// The largest T such that the cosignatures dated ≥ T meet the quorum.
     fn view_time(&self, policy: &Policy) -> Option<u64> {
-        policy.witnesses.kth_largest(&|w| self.of(w).iter().copied().max())
+        policy
+            .witnesses
+            .kth_largest(&|w| self.of(w).iter().copied().max())
     }
 
     fn includes(&self, what: &Included) -> Result<(), Refused> {
         let c = &self.checkpoint;
-        tlog::proof::verify_inclusion(&tlog::hash::leaf_hash(&what.leaf), what.index, c.size, &what.proof, &c.root)
-            .map_err(|e| Refused::Inclusion(format!("entry {}: {e}", what.index)))
+        tlog::proof::verify_inclusion(
+            &tlog::hash::leaf_hash(&what.leaf),
+            what.index,
+            c.size,
+            &what.proof,
+            &c.root,
+        )
+        .map_err(|e| Refused::Inclusion(format!("entry {}: {e}", what.index)))
     }
 }
 
 fn same<T: ToString + PartialEq>(expected: &T, got: &T) -> Result<(), Differ> {
-    if expected == got { Ok(()) } else { Err(differ(expected.to_string(), got.to_string())) }
+    if expected == got {
+        Ok(())
+    } else {
+        Err(differ(expected.to_string(), got.to_string()))
+    }
 }
 
 fn statement(bytes: &[u8]) -> Result<StatementLeaf, String> {
@@ -198,15 +234,28 @@ pub fn verify(
     };
     let view = latest.as_ref().map_or(&first, |(signed, _)| signed);
     step!("log-keys", view.log_keys(policy));
-    step!("quorum", if view.quorum(policy) { Ok(()) } else { Err(Refused::Quorum) });
+    step!(
+        "quorum",
+        if view.quorum(policy) {
+            Ok(())
+        } else {
+            Err(Refused::Quorum)
+        }
+    );
 
     // Consistency: the view extends the checkpoint of the publication.
     if let Some((signed, l)) = &latest {
         let (old, new) = (&first.checkpoint, &signed.checkpoint);
         step!(
             "consistency",
-            tlog::proof::verify_consistency(old.size, &old.root, new.size, &new.root, &l.consistency)
-                .map_err(|e| Refused::Consistency(e.to_string()))
+            tlog::proof::verify_consistency(
+                old.size,
+                &old.root,
+                new.size,
+                &new.root,
+                &l.consistency
+            )
+            .map_err(|e| Refused::Consistency(e.to_string()))
         );
     }
 
@@ -222,39 +271,70 @@ pub fn verify(
     step!("inclusion", view.includes(&bundle.entry));
     let index = bundle.entry.index;
     if cfg!(not(without = "first-size")) && index >= first.checkpoint.size {
-        return Err(Refused::Inclusion(format!("entry {index} is not below the first checkpoint's size {}", first.checkpoint.size)));
+        return Err(Refused::Inclusion(format!(
+            "entry {index} is not below the first checkpoint's size {}",
+            first.checkpoint.size
+        )));
     }
     let entry = statement(&bundle.entry.leaf).map_err(Refused::NotRelease)?;
     let Body::Release(release) = &entry.statement.body else {
         return Err(Refused::NotRelease("it is a project statement".into()));
     };
-    step!("package", same(&hex32(&wanted.project.id), &hex32(&release.package_id)).map_err(Refused::Project));
+    step!(
+        "package",
+        same(&hex32(&wanted.project.id), &hex32(&release.package_id)).map_err(Refused::Project)
+    );
     let authority = chain.iter().rev().find(|l| l.0 < index);
-    let (at, listed, project) =
-        authority.ok_or_else(|| Refused::Chain(format!("none is logged before the release at index {index}")))?;
-    step!("authorised", check_release(&entry.envelope, release, project, *listed, entry.time));
+    let (at, listed, project) = authority.ok_or_else(|| {
+        Refused::Chain(format!(
+            "none is logged before the release at index {index}"
+        ))
+    })?;
+    step!(
+        "authorised",
+        check_release(&entry.envelope, release, project, *listed, entry.time)
+    );
 
     // Revocations, withdrawals, ends of life: as proven by the head, and as remembered.
     let pae_hash = entry.envelope.pae_hash();
     let remembered = memory.projects.get(&hex32(&wanted.project.id));
     let states = std::iter::once(&bundle.head.state).chain(remembered.map(|r| &r.state));
     for state in states {
-        step!("revoked", not_void(&entry, index, state, project.release_threshold));
+        step!(
+            "revoked",
+            not_void(&entry, index, state, project.release_threshold)
+        );
         step!("end-of-life", not_ended(&release.purl, state));
     }
-    step!("withdrawn", not_withdrawn(bundle, &pae_hash, &entry.statement.subject));
+    step!(
+        "withdrawn",
+        not_withdrawn(bundle, &pae_hash, &entry.statement.subject)
+    );
 
     // Name, digest, size, version.
     let subject = subject(artifact, &entry.statement.subject)?;
     let version = names::purl_version(&release.purl).unwrap_or_default();
-    step!("digest", same(&hex32(&subject.sha256), &hex32(&artifact.sha256)).map_err(Refused::Digest));
-    step!("size", same(&subject.size.unwrap_or(0), &artifact.size).map_err(Refused::Size));
+    step!(
+        "digest",
+        same(&hex32(&subject.sha256), &hex32(&artifact.sha256)).map_err(Refused::Digest)
+    );
+    step!(
+        "size",
+        same(&subject.size.unwrap_or(0), &artifact.size).map_err(Refused::Size)
+    );
     if let Some(want) = wanted.version {
-        step!("version", same(&want, &version.as_str()).map_err(Refused::Version));
+        step!(
+            "version",
+            same(&want, &version.as_str()).map_err(Refused::Version)
+        );
     }
 
     // Times.
-    let first_public = if first.quorum(policy) { first.first_time(policy) } else { view.first_time(policy) };
+    let first_public = if first.quorum(policy) {
+        first.first_time(policy)
+    } else {
+        view.first_time(policy)
+    };
     let view_time = view.view_time(policy);
     step!("leaf-time", leaf_time(entry.time, first_public));
     step!("min-age", min_age(policy, first_public, now));
@@ -277,12 +357,22 @@ pub fn verify(
     }
     let key = release_key(&wanted.project.id, artifact.name);
     if wanted.no_rollback && wanted.version.is_none() {
-        let newest = memory.releases.get(&key).map(|r| r.index).max(wanted.project.min_index);
+        let newest = memory
+            .releases
+            .get(&key)
+            .map(|r| r.index)
+            .max(wanted.project.min_index);
         step!("rollback", not_older(index, newest));
     }
 
-    let head = SeenHead { size, state: bundle.head.state.clone() };
-    let release_seen = SeenRelease { index, version: version.clone() };
+    let head = SeenHead {
+        size,
+        state: bundle.head.state.clone(),
+    };
+    let release_seen = SeenRelease {
+        index,
+        version: version.clone(),
+    };
     Ok(Verdict {
         purl: release.purl.clone(),
         version,
@@ -305,12 +395,25 @@ pub fn verify(
 fn head_leaf(bundle: &Bundle, view: &Signed) -> Result<HeadLeaf, Refused> {
     let last = view.checkpoint.size.checked_sub(1);
     let index = last.ok_or_else(|| Refused::Head("a tree of size 0 verifies nothing".into()))?;
-    let included = Included { index, leaf: bundle.head.leaf.clone(), proof: bundle.head.proof.clone() };
-    step!("head-inclusion", view.includes(&included).map_err(|e| Refused::Head(e.to_string())));
+    let included = Included {
+        index,
+        leaf: bundle.head.leaf.clone(),
+        proof: bundle.head.proof.clone(),
+    };
+    step!(
+        "head-inclusion",
+        view.includes(&included)
+            .map_err(|e| Refused::Head(e.to_string()))
+    );
     match Leaf::parse(&bundle.head.leaf) {
         Ok(Leaf::Head(h)) if h.entries == index || cfg!(without = "head-entries") => Ok(h),
-        Ok(Leaf::Head(h)) => Err(Refused::Head(format!("it covers {} entries, want {index}", h.entries))),
-        Ok(_) => Err(Refused::Head("the checkpoint's last leaf is not a ledger head".into())),
+        Ok(Leaf::Head(h)) => Err(Refused::Head(format!(
+            "it covers {} entries, want {index}",
+            h.entries
+        ))),
+        Ok(_) => Err(Refused::Head(
+            "the checkpoint's last leaf is not a ledger head".into(),
+        )),
         Err(e) => Err(Refused::Head(e.to_string())),
     }
 }
@@ -318,9 +421,13 @@ fn head_leaf(bundle: &Bundle, view: &Signed) -> Result<HeadLeaf, Refused> {
 fn map_has(bundle: &Bundle, head: &HeadLeaf, project: &Hash) -> Result<(), Refused> {
     let bad = |e: String| Refused::Map(e);
     let want = bundle.head.state.hash().map_err(|e| bad(e.to_string()))?;
-    match tlog::prefix::verify(&head.map, project, &bundle.head.map).map_err(|e| bad(e.to_string()))? {
+    match tlog::prefix::verify(&head.map, project, &bundle.head.map)
+        .map_err(|e| bad(e.to_string()))?
+    {
         Some(value) if value == want => Ok(()),
-        Some(_) => Err(bad("the state document is not the one that the map holds for this project".into())),
+        Some(_) => Err(bad(
+            "the state document is not the one that the map holds for this project".into(),
+        )),
         None => Err(bad("the project is not in the log".into())),
     }
 }
@@ -328,7 +435,10 @@ fn map_has(bundle: &Bundle, head: &HeadLeaf, project: &Hash) -> Result<(), Refus
 /// The versions of the project with their log indexes and leaf times, oldest first.
 fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Vec<(u64, u64, Project)>, Refused> {
     let [only] = bundle.projects.as_slice() else {
-        return Err(Refused::Chain(format!("{} versions; this version of countersign follows exactly one", bundle.projects.len())));
+        return Err(Refused::Chain(format!(
+            "{} versions; this version of countersign follows exactly one",
+            bundle.projects.len()
+        )));
     };
     step!("project-inclusion", view.includes(only));
     let leaf = statement(&only.leaf).map_err(Refused::Chain)?;
@@ -336,27 +446,51 @@ fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Vec<(u64, u64, Pr
         return Err(Refused::Chain("the leaf is not a project statement".into()));
     };
     let id = leaf.envelope.pae_hash();
-    step!("pin", same(&hex32(pin), &hex32(&id)).map_err(Refused::Project));
-    step!("project-origin", same(&view.checkpoint.origin, &project.log).map_err(Refused::Origin));
+    step!(
+        "pin",
+        same(&hex32(pin), &hex32(&id)).map_err(Refused::Project)
+    );
+    step!(
+        "project-origin",
+        same(&view.checkpoint.origin, &project.log).map_err(Refused::Origin)
+    );
     step!(
         "project-signatures",
         check_first_statement(&leaf.envelope, &project).map_err(|e| Refused::Chain(e.to_string()))
     );
     let current = &bundle.head.state.project;
-    if cfg!(not(without = "chain-end")) && (current.statement != id || current.version != project.version) {
-        return Err(Refused::Chain("it does not end at the statement that the state document names".into()));
+    if cfg!(not(without = "chain-end"))
+        && (current.statement != id || current.version != project.version)
+    {
+        return Err(Refused::Chain(
+            "it does not end at the statement that the state document names".into(),
+        ));
     }
     Ok(vec![(only.index, leaf.time, project)])
 }
 
 /// Enough signatures count: of a revoked key, those before the revocation and before any
 /// compromise window.
-fn not_void(entry: &StatementLeaf, index: u64, state: &StateDocument, threshold: u64) -> Result<(), Refused> {
+fn not_void(
+    entry: &StatementLeaf,
+    index: u64,
+    state: &StateDocument,
+    threshold: u64,
+) -> Result<(), Refused> {
     let counts = |key: &ledger::KeyId| {
         let target = format!("key:{key}");
-        state.revoked.iter().filter(|r| r.target == target).all(|r| index < r.index && r.since.is_none_or(|s| index < s))
+        state
+            .revoked
+            .iter()
+            .filter(|r| r.target == target)
+            .all(|r| index < r.index && r.since.is_none_or(|s| index < s))
     };
-    let (good, bad): (Vec<_>, Vec<_>) = entry.envelope.signatures.iter().map(|s| s.keyid).partition(counts);
+    let (good, bad): (Vec<_>, Vec<_>) = entry
+        .envelope
+        .signatures
+        .iter()
+        .map(|s| s.keyid)
+        .partition(counts);
     match bad.first() {
         Some(key) if (good.len() as u64) < threshold => Err(Refused::Void(key.to_string())),
         _ => Ok(()),
@@ -364,7 +498,11 @@ fn not_void(entry: &StatementLeaf, index: u64, state: &StateDocument, threshold:
 }
 
 fn not_ended(purl: &str, state: &StateDocument) -> Result<(), Refused> {
-    match state.end_of_life.iter().find(|e| names::prefix_covers(&e.prefix, purl)) {
+    match state
+        .end_of_life
+        .iter()
+        .find(|e| names::prefix_covers(&e.prefix, purl))
+    {
         Some(e) => Err(Refused::Withdrawn(hex32(&e.statement))),
         None => Ok(()),
     }
@@ -374,10 +512,13 @@ fn not_withdrawn(bundle: &Bundle, pae_hash: &Hash, subjects: &[Subject]) -> Resu
     let bad = |e: String| Refused::WithdrawnProof(e);
     let keys = withdrawn_keys(pae_hash, subjects.iter().map(|s| s.sha256));
     if !bundle.head.withdrawn.keys().eq(keys.iter()) {
-        return Err(bad("want one proof for the release and one for each digest, and no others".into()));
+        return Err(bad(
+            "want one proof for the release and one for each digest, and no others".into(),
+        ));
     }
     for (key, proof) in &bundle.head.withdrawn {
-        let found = tlog::prefix::verify(&bundle.head.state.withdrawn, key, proof).map_err(|e| bad(e.to_string()))?;
+        let found = tlog::prefix::verify(&bundle.head.state.withdrawn, key, proof)
+            .map_err(|e| bad(e.to_string()))?;
         if let Some(statement) = found {
             return Err(Refused::Withdrawn(hex32(&statement)));
         }
@@ -387,7 +528,11 @@ fn not_withdrawn(bundle: &Bundle, pae_hash: &Hash, subjects: &[Subject]) -> Resu
 
 fn subject<'a>(artifact: &Artifact<'_>, subjects: &'a [Subject]) -> Result<&'a Subject, Refused> {
     let named = subjects.iter().find(|s| s.name == artifact.name);
-    let named = if cfg!(without = "name") { named.or(subjects.iter().find(|s| s.sha256 == artifact.sha256)) } else { named };
+    let named = if cfg!(without = "name") {
+        named.or(subjects.iter().find(|s| s.sha256 == artifact.sha256))
+    } else {
+        named
+    };
     named.ok_or_else(|| {
         let listed: Vec<&str> = subjects.iter().map(|s| s.name.as_str()).collect();
         Refused::Name(differ(listed.join(", "), artifact.name))
@@ -396,33 +541,57 @@ fn subject<'a>(artifact: &Artifact<'_>, subjects: &'a [Subject]) -> Result<&'a S
 
 fn leaf_time(time: u64, first_public: Option<u64>) -> Result<(), Refused> {
     match first_public {
-        Some(public) if time > public.saturating_add(LEAF_SECONDS) => {
-            Err(Refused::Time(format!("the log dated the entry {time}, but witnesses saw it at {public}")))
-        }
+        Some(public) if time > public.saturating_add(LEAF_SECONDS) => Err(Refused::Time(format!(
+            "the log dated the entry {time}, but witnesses saw it at {public}"
+        ))),
         _ => Ok(()),
     }
 }
 
 fn min_age(policy: &Policy, first_public: Option<u64>, now: u64) -> Result<(), Refused> {
-    let Some(min) = policy.min_age else { return Ok(()) };
+    let Some(min) = policy.min_age else {
+        return Ok(());
+    };
     let public = first_public.ok_or(Refused::Quorum)?;
     let age = now.saturating_sub(public);
-    if age >= min { Ok(()) } else { Err(Refused::Time(format!("public for {age} s, the policy wants {min} s"))) }
+    if age >= min {
+        Ok(())
+    } else {
+        Err(Refused::Time(format!(
+            "public for {age} s, the policy wants {min} s"
+        )))
+    }
 }
 
 fn max_age(policy: &Policy, view: Option<u64>, now: u64) -> Result<(), Refused> {
-    let Some(max) = policy.max_age else { return Ok(()) };
+    let Some(max) = policy.max_age else {
+        return Ok(());
+    };
     let age = now.saturating_sub(view.ok_or(Refused::Quorum)?);
-    if age <= max { Ok(()) } else { Err(Refused::Time(format!("the view is {age} s old, the policy allows {max} s: refresh the bundle"))) }
+    if age <= max {
+        Ok(())
+    } else {
+        Err(Refused::Time(format!(
+            "the view is {age} s old, the policy allows {max} s: refresh the bundle"
+        )))
+    }
 }
 
-fn not_forked(signed: &Signed, seen: Option<&SeenCheckpoint>, policy: &Policy) -> Result<(), Refused> {
+fn not_forked(
+    signed: &Signed,
+    seen: Option<&SeenCheckpoint>,
+    policy: &Policy,
+) -> Result<(), Refused> {
     let c = &signed.checkpoint;
     let fork = |size: u64, root: &str| size == c.size && root != hex32(&c.root);
     if seen.is_some_and(|s| fork(s.size, &s.root)) {
         return Err(Refused::Fork { size: c.size });
     }
-    let floor = policy.log.checkpoint_floor.as_deref().and_then(|t| Note::parse(t.as_bytes()).ok());
+    let floor = policy
+        .log
+        .checkpoint_floor
+        .as_deref()
+        .and_then(|t| Note::parse(t.as_bytes()).ok());
     match floor.and_then(|n| Checkpoint::parse(&n.text).ok()) {
         Some(f) if fork(f.size, &hex32(&f.root)) => Err(Refused::Fork { size: c.size }),
         _ => Ok(()),
@@ -433,13 +602,18 @@ fn not_stale(remembered: &SeenHead, size: u64, state: &StateDocument) -> Result<
     if remembered.state.withdrawn == state.withdrawn {
         return Ok(());
     }
-    Err(Refused::NeedsRefresh { remembered: remembered.size, got: size })
+    Err(Refused::NeedsRefresh {
+        remembered: remembered.size,
+        got: size,
+    })
 }
 
 fn not_older(index: u64, newest: Option<u64>) -> Result<(), Refused> {
     match newest {
-        Some(n) if index < n => Err(Refused::Rollback(differ(format!("log index {n} or later"), format!("log index {index}")))),
+        Some(n) if index < n => Err(Refused::Rollback(differ(
+            format!("log index {n} or later"),
+            format!("log index {index}"),
+        ))),
         _ => Ok(()),
     }
 }
-

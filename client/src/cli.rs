@@ -1,0 +1,102 @@
+//! The command line: what `countersign --help` teaches, and the exit codes.
+
+use crate::cmd;
+use crate::fail::{Fail, USAGE};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::ffi::OsString;
+
+/// Publish, download and run releases that stand in a transparency log.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, about, long_about = None,
+    after_help = "Exit codes: 0 verified; 1 not to be trusted; 2 usage, configuration or policy; 3 could not be checked.\n`run` passes the program's own code through; its refusals are 121, 122 and 123.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make and show keys
+    #[command(subcommand)]
+    Keys(cmd::keys::KeysCommand),
+    /// Found a project in a log, and see what became of it
+    #[command(subcommand)]
+    Project(cmd::project::ProjectCommand),
+    /// Sign artifacts, put them into the log, write the bundles to ship beside them
+    Publish(cmd::publish::PublishArgs),
+    /// Add signatures to a prepared statement
+    Sign(cmd::sign::SignArgs),
+    /// Send a signed statement to the log
+    Submit(cmd::sign::SubmitArgs),
+    /// Make a policy from a trust string, and read policies
+    #[command(subcommand)]
+    Trust(cmd::trust::TrustCommand),
+    /// Verify files that are here, offline
+    Verify(cmd::verify::VerifyArgs),
+    /// Download an artifact; it appears at its place only once it is verified
+    Get(cmd::get::GetArgs),
+    /// Download, verify, and only then run: the replacement for `curl | bash`
+    Run(cmd::run::RunArgs),
+    /// Read and check any tlog-tiles log
+    #[command(subcommand)]
+    Log(cmd::log::LogCommand),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line `args` (program name first) and returns the exit code.
+pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { i32::from(USAGE) } else { 0 };
+        }
+    };
+    let outcome = match &cli.command {
+        Command::Keys(c) => cmd::keys::run(c),
+        Command::Project(c) => cmd::project::run(c),
+        Command::Publish(a) => cmd::publish::run(a),
+        Command::Sign(a) => cmd::sign::sign(a),
+        Command::Submit(a) => cmd::sign::submit(a),
+        Command::Trust(c) => cmd::trust::run(c),
+        Command::Verify(a) => cmd::verify::run(a),
+        Command::Get(a) => cmd::get::run(a),
+        Command::Log(c) => cmd::log::run(c),
+        Command::Run(a) => {
+            return match cmd::run::run(a) {
+                Ok(code) => code,
+                Err(fail) => {
+                    show(&fail);
+                    120 + i32::from(fail.code)
+                }
+            };
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "countersign",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => 0,
+        Err(fail) => {
+            show(&fail);
+            i32::from(fail.code)
+        }
+    }
+}
+
+fn show(fail: &Fail) {
+    // An empty message was shown already, where it arose.
+    if !fail.message.is_empty() {
+        eprint!("{}", fail.human());
+    }
+}

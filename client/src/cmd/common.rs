@@ -1,0 +1,257 @@
+//! What several commands need: the policy, the state file, keys, the clock.
+
+use crate::fail::Fail;
+use crate::memory::Memory;
+use crate::policy::{Policy, ProjectPolicy};
+use crate::verify::Refused;
+use clap::Args;
+use keys::SecretKey;
+use keys::file::{AnySecret, Passphrase, is_encrypted, read_secret};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Where the policy and the memory are.
+#[derive(Debug, Clone, Args)]
+pub struct PolicyArgs {
+    /// The policy file: whom to trust [default: the user's configuration directory]
+    #[arg(long, env = "COUNTERSIGN_POLICY", value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// What is remembered between runs [default: the platform's state directory]
+    #[arg(long, env = "COUNTERSIGN_STATE", value_name = "FILE")]
+    pub state: Option<PathBuf>,
+}
+
+/// Where a key file's passphrase comes from; the terminal is asked where nothing is given.
+#[derive(Debug, Clone, Args)]
+pub struct PassphraseArgs {
+    /// Read the passphrase from the first line of this file (else COUNTERSIGN_PASSPHRASE, else the terminal)
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl PassphraseArgs {
+    /// The source that was chosen.
+    #[must_use]
+    pub fn source(&self) -> Passphrase {
+        match &self.passphrase_file {
+            Some(path) => Passphrase::File(path.clone()),
+            None if std::env::var_os("COUNTERSIGN_PASSPHRASE").is_some() => {
+                Passphrase::Env("COUNTERSIGN_PASSPHRASE".into())
+            }
+            None => Passphrase::Prompt,
+        }
+    }
+}
+
+fn directory(state: bool) -> Result<PathBuf, Fail> {
+    use etcetera::BaseStrategy as _;
+    let base = etcetera::choose_base_strategy().map_err(|e| {
+        Fail::usage(
+            "no-home-directory",
+            format!("the user's directories cannot be found: {e}"),
+        )
+    })?;
+    let dir = if state {
+        base.state_dir().unwrap_or_else(|| base.data_dir())
+    } else {
+        base.config_dir()
+    };
+    Ok(dir.join("countersign"))
+}
+
+/// Reads and checks the policy; never from the working directory unless it is named.
+///
+/// # Errors
+/// Exit code 2.
+pub fn load_policy(args: &PolicyArgs) -> Result<Policy, Fail> {
+    let path = match &args.policy {
+        Some(path) => path.clone(),
+        None => directory(false)?.join("policy.toml"),
+    };
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        Fail::usage("no-policy", format!("policy {}: {e}", path.display()))
+            .hint("give --policy FILE, or make one with `countersign trust init STRING --out FILE`")
+    })?;
+    Policy::parse_toml(&text).map_err(|e| {
+        Fail::usage(e.kind(), e.to_string())
+            .detail("file", path.display().to_string())
+            .hint("a policy that is not understood trusts nobody; mend the file, or make it anew from the trust string")
+    })
+}
+
+/// Where the memory is kept.
+///
+/// # Errors
+/// Exit code 2.
+pub fn state_path(args: &PolicyArgs) -> Result<PathBuf, Fail> {
+    match &args.state {
+        Some(path) => Ok(path.clone()),
+        None => Ok(directory(true)?.join("state.json")),
+    }
+}
+
+/// Reads the memory.
+///
+/// # Errors
+/// Exit code 2: a memory that cannot be read is never taken for an empty one.
+pub fn load_memory(path: &Path) -> Result<Memory, Fail> {
+    Memory::load(path).map_err(|e| {
+        Fail::usage("state-unreadable", e.to_string()).hint(
+            "mend or move the file away; without it, rollbacks to older releases cannot be seen",
+        )
+    })
+}
+
+/// Takes up what was proven, and saves it.
+///
+/// # Errors
+/// Exit code 2.
+pub fn remember(
+    path: &Path,
+    memory: &mut Memory,
+    policy: &Policy,
+    proven: &crate::verify::Proven,
+) -> Result<(), Fail> {
+    let before = memory.clone();
+    memory.learn(&policy.log.origin, proven);
+    if *memory == before {
+        return Ok(());
+    }
+    memory.save(path).map_err(|e| {
+        Fail::usage("state-unwritable", e.to_string())
+            .hint("give --state FILE in a directory that can be written")
+    })
+}
+
+/// The clock, in Unix seconds.
+#[must_use]
+pub fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+}
+
+/// A verdict of the verifier as a failure.
+#[must_use]
+pub fn refused_to_fail(refused: &Refused, policy: &Policy, project: &ProjectPolicy) -> Fail {
+    let make = if refused.unchecked() {
+        Fail::unchecked
+    } else {
+        Fail::untrusted
+    };
+    let mut fail = make(refused.kind().to_owned(), refused.to_string());
+    if let Some(d) = refused.differ() {
+        fail = fail
+            .detail("expected", d.expected.clone())
+            .detail("got", d.got.clone());
+    }
+    fail = fail
+        .detail("project", project.name.clone())
+        .detail("log", policy.log.origin.clone());
+    let hint = match refused {
+        Refused::Digest(_) | Refused::Size(_) => {
+            "these are not the bytes that the project released: do not run them, keep them as evidence, and tell the project's contact"
+        }
+        Refused::Quorum => {
+            "wait for the witnesses and fetch the bundle again; the policy decides how many it takes"
+        }
+        Refused::Name(_) => {
+            "name the artifact as released with --name, or use the bundle that belongs to this file"
+        }
+        Refused::Version(_) => "fetch the bundle of the version that you want",
+        Refused::Rollback(_) => {
+            "an older release is what an attacker would serve; name it with --version if you mean it"
+        }
+        Refused::Fork { .. } => {
+            "keep both checkpoints and publish them: they prove that the log lied"
+        }
+        Refused::NeedsRefresh { .. } => "fetch a newer bundle",
+        _ => "do not use this file; fetch artifact and bundle again from the project's own site",
+    };
+    fail.hint(hint)
+}
+
+/// Reads a P-256 key file.
+///
+/// # Errors
+/// Exit code 2.
+pub fn read_key(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey, Fail> {
+    let bad = |e: keys::file::FileError| {
+        Fail::usage(e.kind(), e.to_string()).detail("key file", path.display().to_string())
+    };
+    let source = if is_encrypted(path).map_err(bad)? {
+        passphrase.source()
+    } else {
+        Passphrase::None
+    };
+    match read_secret(path, &source).map_err(bad)? {
+        AnySecret::P256(key) => Ok(key),
+        AnySecret::Ed25519(_) => Err(Fail::usage(
+            "wrong-key-type",
+            format!("{}: statements are signed by P-256 keys", path.display()),
+        )),
+    }
+}
+
+/// Writes a file by temporary file and rename, durable before it returns.
+///
+/// # Errors
+/// Exit code 2; nothing is left behind.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
+    use std::io::Write as _;
+    let bad = |e: std::io::Error| {
+        Fail::usage("unwritable", format!("{}: {e}", path.display()))
+            .hint("choose a place that can be written")
+    };
+    let directory = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(bad)?;
+    file.write_all(bytes)
+        .and_then(|()| file.as_file().sync_all())
+        .map_err(bad)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        file.as_file()
+            .set_permissions(std::fs::Permissions::from_mode(0o644))
+            .map_err(bad)?;
+    }
+    file.persist(path).map_err(|e| bad(e.error))?;
+    Ok(())
+}
+
+/// The log's URL: the one given, else the policy's.
+///
+/// # Errors
+/// Exit code 2.
+pub fn log_url(given: Option<&str>, policy: Option<&Policy>) -> Result<String, Fail> {
+    let url = given.or_else(|| policy.and_then(|p| p.log.url.as_deref()));
+    url.map(|u| u.trim_end_matches('/').to_owned())
+        .ok_or_else(|| {
+            Fail::usage("no-log-url", "the policy names no log URL").hint("give --log URL")
+        })
+}
+
+/// Hashes a file in constant memory: its SHA-256 and size.
+///
+/// # Errors
+/// Exit code 2.
+pub fn hash_file(path: &Path, mut progress: impl FnMut(u64)) -> Result<(ledger::Hash, u64), Fail> {
+    use std::io::Read as _;
+    let bad = |e: std::io::Error| Fail::usage("unreadable", format!("{}: {e}", path.display()));
+    let mut file = std::fs::File::open(path).map_err(bad)?;
+    let mut hasher = keys::Sha256Stream::new();
+    let mut buffer = vec![0u8; 256 * 1024];
+    let mut size = 0u64;
+    loop {
+        let n = file.read(&mut buffer).map_err(bad)?;
+        if n == 0 {
+            return Ok((hasher.finish(), size));
+        }
+        hasher.update(buffer.get(..n).unwrap_or_default());
+        size += n as u64;
+        progress(n as u64);
+    }
+}

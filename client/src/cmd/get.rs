@@ -1,0 +1,372 @@
+//! `countersign get URL`: fetches an artifact with its bundle; the file gets its name only
+//! after it is verified.
+//!
+//! The bundle is verified first, against what it says of the artifact itself, so that the
+//! size at which the download stops is a proven one and nothing is fetched that would be
+//! refused anyway. The bytes are then verified as they came.
+
+use super::common::{
+    PolicyArgs, load_memory, load_policy, now, refused_to_fail, remember, state_path,
+};
+use super::verify::{parse_bundle, verdict_json, verdict_line};
+use crate::fail::Fail;
+use crate::fetch::Fetcher;
+use crate::memory::{Memory, release_key};
+use crate::place::{Copied, Placed, copy};
+use crate::policy::{Policy, ProjectPolicy};
+use crate::refused::{Refused, differ};
+use crate::verify::{Artifact, Verdict, Wanted};
+use clap::Args;
+use ledger::Hash;
+use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use ledger::leaf::Leaf;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What to fetch, and whom to trust for it; shared with `run`.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The artifact's address; its bundle is at the same address with `.bundle` added
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// Whom to trust.
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// The project, where the policy has several
+    #[arg(long)]
+    pub project: Option<String>,
+    /// The version that it must be; without it, nothing older than what is remembered is taken
+    #[arg(long)]
+    pub version: Option<String>,
+    /// The name that the artifact was released under [default: the last part of the address]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The bundle's address, where it is another
+    #[arg(long, value_name = "URL")]
+    pub bundle_url: Option<String>,
+    /// Believe the certificate authorities in this PEM file instead of the platform's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+// `--version` is the version that is wanted, not ours.
+#[command(disable_version_flag = true)]
+pub struct GetArgs {
+    /// What to fetch.
+    #[command(flatten)]
+    pub fetch: FetchArgs,
+    /// Where it goes: a file, a directory, or `-` for standard output [default: its name, here]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Keep what is refused in this directory, as evidence
+    #[arg(long, value_name = "DIR")]
+    pub save_refused: Option<PathBuf>,
+}
+
+/// A bundle that verifies, and all that is needed to fetch and judge the bytes it speaks of.
+pub(crate) struct Prepared<'a> {
+    args: &'a FetchArgs,
+    fetcher: Fetcher,
+    policy: Policy,
+    project: ProjectPolicy,
+    state: PathBuf,
+    memory: Memory,
+    bundle: Bundle,
+    bundle_bytes: Vec<u8>,
+    /// The artifact's name.
+    pub(crate) name: String,
+    /// Its released size in bytes.
+    size: u64,
+}
+
+impl<'a> Prepared<'a> {
+    /// Loads policy and memory, and fetches the bundle; nothing is verified.
+    pub(crate) fn new(args: &'a FetchArgs) -> Result<Self, Fail> {
+        let name = match &args.name {
+            Some(name) => name.clone(),
+            None => last_segment(&args.url)?,
+        };
+        ledger::names::check_artifact_name(&name).map_err(|e| {
+            Fail::usage("bad-artifact-name", e.to_string())
+                .hint("give the name that the artifact was released under with --name")
+        })?;
+        let policy = load_policy(&args.policy)?;
+        let project = policy
+            .select(args.project.as_deref(), &name)
+            .map_err(|e| Fail::usage(e.kind(), e.to_string()))?
+            .clone();
+        let state = state_path(&args.policy)?;
+        let memory = load_memory(&state)?;
+        let remembered = memory
+            .releases
+            .contains_key(&release_key(&project.id, &name));
+        if args.version.is_none() && project.min_index.is_none() && !remembered {
+            return Err(Fail::usage("no-version-or-memory", format!("no version is named, and no release of {name:?} is remembered"))
+                .detail("project", project.name.as_str())
+                .hint("name the version with --version this first time, or set min-index in the policy: else an old release could be served to you unseen"));
+        }
+        let fetcher = Fetcher::new(args.ca_file.as_deref())?;
+        let url = args.bundle_url.clone().unwrap_or_else(|| beside(&args.url));
+        let bundle_bytes = fetcher.get_bytes(&url, MAX_BUNDLE_BYTES)?;
+        let bundle = parse_bundle(&bundle_bytes).map_err(|f| f.detail("url", url))?;
+        Ok(Self {
+            args,
+            fetcher,
+            policy,
+            project,
+            state,
+            memory,
+            bundle,
+            bundle_bytes,
+            name,
+            size: 0,
+        })
+    }
+
+    /// Verifies the bundle against what it says of the artifact; the size is known after it.
+    pub(crate) fn check_bundle(&mut self) -> Result<(), Fail> {
+        // Where the leaf cannot be read or lacks the name, the verifier says so.
+        let (sha256, size) = released(&self.bundle, &self.name).unwrap_or(([0; 32], 0));
+        self.size = size;
+        self.judge(sha256, size).map(|_| ())
+    }
+
+    fn refused(&self, refused: &Refused) -> Fail {
+        refused_to_fail(refused, &self.policy, &self.project).detail("url", self.args.url.as_str())
+    }
+
+    fn judge(&self, sha256: Hash, size: u64) -> Result<Verdict, Fail> {
+        let wanted = Wanted {
+            project: &self.project,
+            version: self.args.version.as_deref(),
+            no_rollback: true,
+        };
+        let artifact = Artifact {
+            name: &self.name,
+            sha256,
+            size,
+        };
+        crate::verify::verify(
+            &artifact,
+            &wanted,
+            &self.bundle,
+            &self.policy,
+            &self.memory,
+            now(),
+        )
+        .map_err(|r| self.refused(&r))
+    }
+
+    /// Fetches the artifact by `fill`, which copies a reader up to a number of bytes.
+    pub(crate) fn download(
+        &self,
+        fill: impl FnOnce(&mut crate::fetch::Download, u64) -> Result<Copied, Fail>,
+    ) -> Result<Copied, Fail> {
+        let (mut reader, _, from) = self.fetcher.stream(&self.args.url)?;
+        fill(&mut reader, self.size).map_err(|f| f.detail("url", from))
+    }
+
+    /// Verifies the bytes that came.
+    pub(crate) fn check(&self, copied: &Copied) -> Result<Verdict, Fail> {
+        if copied.over {
+            return Err(self.refused(&Refused::Size(differ(
+                self.size,
+                format!("more than {}", self.size),
+            ))));
+        }
+        self.judge(copied.sha256, copied.size)
+    }
+
+    /// Remembers what was proven.
+    pub(crate) fn learn(&mut self, verdict: &Verdict) -> Result<(), Fail> {
+        remember(&self.state, &mut self.memory, &self.policy, &verdict.proven)
+    }
+
+    /// The verdict for a person.
+    pub(crate) fn line(&self, verdict: &Verdict, file: &str) -> String {
+        verdict_line(verdict, &self.policy, &self.project.name, file)
+    }
+
+    /// Keeps the bundle and, where there is one, the refused artifact; says where.
+    fn keep(&self, directory: &Path, artifact: Option<&Path>, fail: Fail) -> Fail {
+        let kept = || -> std::io::Result<()> {
+            std::fs::create_dir_all(directory)?;
+            // Unix seconds in the name: evidence is never written over.
+            let at = |kind: &str| directory.join(format!("{}.{}.{kind}", self.name, now()));
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(at("bundle"))?
+                .write_all(&self.bundle_bytes)?;
+            if let Some(from) = artifact {
+                let mut to = OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(at("refused"))?;
+                std::io::copy(&mut std::fs::File::open(from)?, &mut to)?;
+            }
+            Ok(())
+        };
+        match kept() {
+            Ok(()) => fail.detail("kept in", directory.display().to_string()),
+            Err(e) => fail.detail("not kept", format!("{}: {e}", directory.display())),
+        }
+    }
+}
+
+/// Runs `get`.
+///
+/// # Errors
+/// Exit code 1 where it is refused, 3 where it could not be fetched, 2 for wrong usage. No
+/// file has the destination's name then, unless it was there before.
+pub fn run(args: &GetArgs) -> Result<(), Fail> {
+    let mut prepared = Prepared::new(&args.fetch)?;
+    let keep =
+        |prepared: &Prepared<'_>, artifact: Option<&Path>, fail: Fail| match &args.save_refused {
+            Some(directory) if fail.code == crate::fail::UNTRUSTED => {
+                prepared.keep(directory, artifact, fail)
+            }
+            _ => fail,
+        };
+    if let Err(fail) = prepared.check_bundle() {
+        return Err(keep(&prepared, None, fail));
+    }
+    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    let destination = match &args.output {
+        // Held back in a temporary file until it is verified, then copied.
+        _ if to_stdout => std::env::temp_dir().join(format!("countersign-{}", std::process::id())),
+        Some(path) if path.is_dir() => path.join(&prepared.name),
+        Some(path) => path.clone(),
+        None => PathBuf::from(&prepared.name),
+    };
+    let mut placed = Placed::new_in(&destination)?;
+    let copied = prepared.download(|reader, limit| placed.fill(reader, limit))?;
+    let verdict = prepared
+        .check(&copied)
+        .map_err(|f| keep(&prepared, Some(placed.path()), f))?;
+    if to_stdout {
+        // The bytes are hashed again on their way out: what is written is what was verified.
+        let mut file = placed.reopen()?;
+        let out = copy(&mut file, &mut std::io::stdout().lock(), copied.size)?;
+        if out.over || out.sha256 != copied.sha256 {
+            return Err(Fail::untrusted(
+                "changed-on-disk",
+                "the temporary file was changed after it was verified: discard the output",
+            ));
+        }
+    } else {
+        placed.commit()?;
+    }
+    let shown = if to_stdout {
+        "-".to_owned()
+    } else {
+        destination.display().to_string()
+    };
+    let line = if args.json {
+        verdict_json(
+            &verdict,
+            &prepared.policy,
+            &prepared.project.name,
+            &shown,
+            &copied.sha256,
+            copied.size,
+        )
+        .to_string()
+    } else {
+        prepared.line(&verdict, &shown)
+    };
+    if to_stdout {
+        eprintln!("{line}")
+    } else {
+        println!("{line}")
+    }
+    prepared.learn(&verdict)
+}
+
+/// What the bundle's release says of `name`: SHA-256 and size. Proves nothing by itself.
+fn released(bundle: &Bundle, name: &str) -> Option<(Hash, u64)> {
+    let Ok(Leaf::Statement(leaf)) = Leaf::parse(&bundle.entry.leaf) else {
+        return None;
+    };
+    let subject = leaf.statement.subject.iter().find(|s| s.name == name)?;
+    Some((subject.sha256, subject.size?))
+}
+
+/// The address without its query and fragment, and the rest.
+fn split(url: &str) -> (&str, &str) {
+    url.split_at(url.find(['?', '#']).unwrap_or(url.len()))
+}
+
+/// The bundle's address: `.bundle` behind the path, before a query.
+fn beside(url: &str) -> String {
+    let (path, rest) = split(url);
+    format!("{path}.bundle{rest}")
+}
+
+/// The file name that an address ends in, percent-decoded.
+fn last_segment(url: &str) -> Result<String, Fail> {
+    let bad = || {
+        Fail::usage(
+            "no-artifact-name",
+            format!("the address {url:?} does not end in a file name"),
+        )
+        .hint("give the name that the artifact was released under with --name")
+    };
+    let (path, _) = split(url);
+    let (_, path) = path.split_once("://").ok_or_else(|| {
+        Fail::usage(
+            "bad-url",
+            format!("{url:?} is not an http or https address"),
+        )
+        .hint("give the artifact's address; `verify` is for files")
+    })?;
+    let (_, last) = path.rsplit_once('/').ok_or_else(bad)?;
+    let mut bytes = Vec::with_capacity(last.len());
+    let mut rest = last.as_bytes();
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        if *byte != b'%' {
+            bytes.push(*byte);
+            continue;
+        }
+        let (digits, tail) = rest.split_at_checked(2).ok_or_else(bad)?;
+        bytes.extend(hex::decode(digits).map_err(|_| bad())?);
+        rest = tail;
+    }
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|name| !name.is_empty())
+        .ok_or_else(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_and_bundles_of_addresses() {
+        assert_eq!(
+            last_segment("https://h/a/tool-1.0.tar.gz?sig=/x#y").unwrap(),
+            "tool-1.0.tar.gz"
+        );
+        assert_eq!(last_segment("https://h/a%2Bb").unwrap(), "a+b");
+        for bad in [
+            "https://h/",
+            "https://h",
+            "h/a",
+            "https://h/%2",
+            "https://h/%zz",
+            "https://h/%ff",
+        ] {
+            assert_eq!(last_segment(bad).unwrap_err().code, 2, "{bad}");
+        }
+        assert_eq!(beside("https://h/a?q=1"), "https://h/a.bundle?q=1");
+    }
+}

@@ -1,0 +1,12 @@
+//! The subcommands, one file each.
+
+pub mod common;
+pub mod get;
+pub mod keys;
+pub mod log;
+pub mod project;
+pub mod publish;
+pub mod run;
+pub mod sign;
+pub mod trust;
+pub mod verify;

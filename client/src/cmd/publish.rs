@@ -1,0 +1,242 @@
+//! `countersign publish FILE…`: one statement for all artifacts of a version.
+
+use super::common::{
+    PassphraseArgs, PolicyArgs, hash_file, load_memory, load_policy, log_url, now, read_key,
+    refused_to_fail, state_path, write_atomic,
+};
+use super::sign::{send, write_prepared};
+use super::verify::parse_bundle;
+use crate::fail::Fail;
+use crate::fetch::Fetcher;
+use crate::policy::{Policy, ProjectPolicy};
+use crate::verify::{Artifact, Wanted};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use keys::Signer;
+use ledger::envelope::Envelope;
+use ledger::statement::{Subject, release_payload};
+use ledger::{hex32, names};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `publish`.
+#[derive(Debug, Args)]
+pub struct PublishArgs {
+    /// The artifacts of this version
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The project, as the policy names it
+    #[arg(long)]
+    project: String,
+    /// The version; a version is released once, for ever
+    #[arg(long)]
+    version: String,
+    /// The release key; may be given several times
+    #[arg(long, value_name = "KEY", required_unless_present = "prepare")]
+    key: Vec<PathBuf>,
+    /// The release's purl, without version [default: the policy's, else pkg:generic/ and the project's name]
+    #[arg(long)]
+    purl: Option<String>,
+    /// Where the artifacts will be downloaded from; the file name is added
+    #[arg(long, value_name = "URL")]
+    download_base: Option<String>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// The log's URL [default: the policy's]
+    #[arg(long, value_name = "URL")]
+    log: Option<String>,
+    /// Only write the statement to FILE, to be signed and submitted later
+    #[arg(long, value_name = "FILE")]
+    prepare: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// A further CA certificate (PEM) to trust for HTTPS
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+struct Hashed {
+    path: PathBuf,
+    subject: Subject,
+}
+
+/// Runs `publish`.
+///
+/// # Errors
+/// Exit codes 1 to 3; a bundle is written only after it verified against the policy.
+pub fn run(args: &PublishArgs) -> Result<(), Fail> {
+    let policy = load_policy(&args.policy)?;
+    let project = policy
+        .select(Some(&args.project), "")
+        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    let hashed = hash_all(args)?;
+    let subjects: Vec<Subject> = hashed.iter().map(|h| h.subject.clone()).collect();
+    let base = args
+        .purl
+        .clone()
+        .or_else(|| project.purl.clone())
+        .unwrap_or_else(|| format!("pkg:generic/{}", project.name));
+    let purl = format!("{base}@{}", encode(&args.version));
+    let payload = release_payload(&project.id, &purl, &subjects)
+        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    let secrets = args
+        .key
+        .iter()
+        .map(|p| read_key(p, &args.passphrase))
+        .collect::<Result<Vec<_>, _>>()?;
+    let signers: Vec<&dyn Signer> = secrets.iter().map(|k| k as &dyn Signer).collect();
+    let envelope =
+        Envelope::sign(payload, &signers).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    if let Some(path) = &args.prepare {
+        write_prepared(path, &envelope)?;
+        eprintln!(
+            "prepared {}; add signatures with `countersign sign`, then `countersign submit`",
+            path.display()
+        );
+        return Ok(());
+    }
+    let log = log_url(args.log.as_deref(), Some(&policy))?;
+    let fetcher = Fetcher::new(args.ca_file.as_deref())?;
+    let answer = send(&fetcher, &log, &envelope)?;
+    let bytes = answer.ok_or_else(|| {
+        Fail::unchecked(
+            "pending",
+            "the log has not taken this in yet; publish again later",
+        )
+    })?;
+    check(args, &policy, project, &hashed, &bytes)?;
+    write_sums(&hashed)?;
+    for h in &hashed {
+        let mut path = h.path.clone().into_os_string();
+        path.push(".bundle");
+        write_atomic(Path::new(&path), &bytes)?;
+        if args.json {
+            println!(
+                "{}",
+                json!({ "published": h.subject.name, "purl": purl, "sha256": hex32(&h.subject.sha256), "bundle": Path::new(&path).display().to_string() })
+            );
+        } else {
+            println!(
+                "published: {} {}\n  sha256 {}\n  bundle {}",
+                h.subject.name,
+                args.version,
+                hex32(&h.subject.sha256),
+                Path::new(&path).display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn hash_all(args: &PublishArgs) -> Result<Vec<Hashed>, Fail> {
+    let total = args
+        .files
+        .iter()
+        .filter_map(|f| std::fs::metadata(f).ok())
+        .map(|m| m.len())
+        .sum();
+    let bar = ProgressBar::new(total);
+    if let Ok(style) =
+        ProgressStyle::with_template("hashing {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
+    {
+        bar.set_style(style);
+    }
+    let mut seen = BTreeSet::new();
+    let mut hashed = Vec::new();
+    for path in &args.files {
+        let name = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default()
+            .to_owned();
+        names::check_artifact_name(&name)
+            .map_err(|e| Fail::usage("bad-artifact-name", e.to_string()))?;
+        if !seen.insert(name.clone()) {
+            return Err(Fail::usage(
+                "repeated-artifact",
+                format!("two of the files are named {name:?}"),
+            ));
+        }
+        let (sha256, size) = hash_file(path, |n| bar.inc(n))?;
+        let download_location = args
+            .download_base
+            .as_ref()
+            .map(|b| format!("{}/{name}", b.trim_end_matches('/')));
+        let subject = Subject {
+            name,
+            sha256,
+            size: Some(size),
+            digests: BTreeMap::new(),
+            download_location,
+        };
+        hashed.push(Hashed {
+            path: path.clone(),
+            subject,
+        });
+    }
+    bar.finish_and_clear();
+    // The same files in another order are the same release.
+    hashed.sort_by(|a, b| a.subject.name.cmp(&b.subject.name));
+    Ok(hashed)
+}
+
+/// What the log answered must verify for every artifact, as a downloader would.
+fn check(
+    args: &PublishArgs,
+    policy: &Policy,
+    project: &ProjectPolicy,
+    hashed: &[Hashed],
+    bytes: &[u8],
+) -> Result<(), Fail> {
+    let bundle = parse_bundle(bytes)?;
+    let memory = load_memory(&state_path(&args.policy)?)?;
+    // A release that was public for no time at all cannot meet a minimum age yet.
+    let mut policy = policy.clone();
+    policy.min_age = None;
+    for h in hashed {
+        let artifact = Artifact {
+            name: &h.subject.name,
+            sha256: h.subject.sha256,
+            size: h.subject.size.unwrap_or(0),
+        };
+        let wanted = Wanted {
+            project,
+            version: Some(&args.version),
+            no_rollback: false,
+        };
+        crate::verify::verify(&artifact, &wanted, &bundle, &policy, &memory, now())
+            .map_err(|r| refused_to_fail(&r, &policy, project).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"))?;
+    }
+    Ok(())
+}
+
+/// `SHA256SUMS` beside the artifacts, in the form that `sha256sum -c` reads: one in each
+/// directory that has artifacts of this release.
+fn write_sums(hashed: &[Hashed]) -> Result<(), Fail> {
+    let mut by_directory: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for h in hashed {
+        let directory = h.path.parent().unwrap_or(Path::new("")).to_owned();
+        let line = format!("{}  {}\n", hex32(&h.subject.sha256), h.subject.name);
+        by_directory.entry(directory).or_default().push_str(&line);
+    }
+    by_directory.into_iter().try_for_each(|(directory, text)| {
+        write_atomic(&directory.join("SHA256SUMS"), text.as_bytes())
+    })
+}
+
+/// A version as a purl has it: what is not unreserved is percent-encoded.
+fn encode(version: &str) -> String {
+    version
+        .bytes()
+        .map(|b| match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b':' => {
+                char::from(b).to_string()
+            }
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}

@@ -1,0 +1,302 @@
+//! HTTP for the client: blocking, over rustls with the platform's roots.
+//!
+//! Nothing here is trusted: TLS only keeps others from reading along and disturbing. What
+//! decides is [`crate::verify`]. So the rules here are about failing plainly: every body has a
+//! limit, a connection that stops short is an error and never a short success, and an address
+//! that begins with `https` is never left for `http`.
+
+use crate::fail::Fail;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::{Agent, Body, ResponseExt as _, http};
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// For the answer's head; a log may wait for its witnesses before it answers.
+const RESPONSE: Duration = Duration::from_secs(120);
+/// For a whole small body (documents, tiles, bundles).
+const SMALL_BODY: Duration = Duration::from_secs(120);
+/// For any single read of a download: one that stalls ends, one that is slow goes on.
+const STALL: Duration = Duration::from_secs(60);
+const MAX_REDIRECTS: u32 = 5;
+
+/// An HTTP client.
+#[derive(Debug, Clone)]
+pub struct Fetcher {
+    agent: Agent,
+}
+
+/// A body as it comes. Ends in an error where fewer bytes come than were announced.
+pub struct Download {
+    inner: ureq::BodyReader<'static>,
+    left: Option<u64>,
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if n == 0 && !buffer.is_empty() {
+            return match self.left {
+                Some(left) if left > 0 => Err(std::io::Error::new(
+                    std::io::ErrorKind::UnexpectedEof,
+                    format!("the connection ended {left} bytes short of the announced length"),
+                )),
+                _ => Ok(0),
+            };
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(n as u64);
+        }
+        Ok(n)
+    }
+}
+
+impl Fetcher {
+    /// A client that believes the platform's certificate authorities or, where `ca_file` (PEM)
+    /// is given, those in it and no others. Proxies are taken from the environment.
+    ///
+    /// # Errors
+    /// Exit code 2 where `ca_file` cannot be read or has no certificate.
+    pub fn new(ca_file: Option<&Path>) -> Result<Self, Fail> {
+        let roots = match ca_file {
+            Some(path) => read_roots(path)?,
+            None => RootCerts::PlatformVerifier,
+        };
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .root_certs(roots)
+            .unversioned_rustls_crypto_provider(Arc::new(
+                rustls::crypto::aws_lc_rs::default_provider(),
+            ))
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
+            .http_status_as_error(false)
+            .max_redirects(MAX_REDIRECTS)
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(RESPONSE))
+            .timeout_per_read(Some(STALL))
+            .build();
+        Ok(Self {
+            agent: config.into(),
+        })
+    }
+
+    /// Gets a document of at most `max` bytes.
+    ///
+    /// # Errors
+    /// Exit code 3 where it cannot be had, its status is not 200, or it is larger.
+    pub fn get_bytes(&self, url: &str, max: usize) -> Result<Vec<u8>, Fail> {
+        self.get_optional(url, max)?
+            .ok_or_else(|| bad_status(url, 404, &[]))
+    }
+
+    /// Gets a document of at most `max` bytes; `None` where there is none (status 404).
+    ///
+    /// # Errors
+    /// As [`Fetcher::get_bytes`].
+    pub fn get_optional(&self, url: &str, max: usize) -> Result<Option<Vec<u8>>, Fail> {
+        let request = self
+            .agent
+            .get(url)
+            .config()
+            .https_only(is_https(url))
+            .timeout_recv_body(Some(SMALL_BODY))
+            .build();
+        let response = request.call().map_err(|e| failed(url, &e))?;
+        match response.status().as_u16() {
+            200 => read_body(url, response, max).map(Some),
+            404 => Ok(None),
+            status => Err(bad_status(
+                url,
+                status,
+                &read_body(url, response, MAX_PROBLEM).unwrap_or_default(),
+            )),
+        }
+    }
+
+    /// Posts `body`; returns the status, whatever it is, and at most `max` bytes of answer.
+    ///
+    /// # Errors
+    /// Exit code 3 where there is no answer or it is larger.
+    pub fn post(
+        &self,
+        url: &str,
+        content_type: &str,
+        body: &[u8],
+        max: usize,
+    ) -> Result<(u16, Vec<u8>), Fail> {
+        self.send(self.agent.post(url), url, content_type, body, max)
+    }
+
+    /// Puts `body`; else as [`Fetcher::post`].
+    ///
+    /// # Errors
+    /// Exit code 3 where there is no answer or it is larger.
+    pub fn put(
+        &self,
+        url: &str,
+        content_type: &str,
+        body: &[u8],
+        max: usize,
+    ) -> Result<(u16, Vec<u8>), Fail> {
+        self.send(self.agent.put(url), url, content_type, body, max)
+    }
+
+    fn send(
+        &self,
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        url: &str,
+        content_type: &str,
+        body: &[u8],
+        max: usize,
+    ) -> Result<(u16, Vec<u8>), Fail> {
+        let request = request
+            .config()
+            .https_only(is_https(url))
+            .timeout_recv_body(Some(SMALL_BODY))
+            .build();
+        let response = request
+            .content_type(content_type)
+            .send(body)
+            .map_err(|e| failed(url, &e))?;
+        let status = response.status().as_u16();
+        Ok((status, read_body(url, response, max)?))
+    }
+
+    /// Opens a download: its bytes, its announced length, and the address that it came from
+    /// after redirects. There is no limit here; see [`crate::place::copy`].
+    ///
+    /// # Errors
+    /// Exit code 3 where it cannot be had or its status is not 200.
+    pub fn stream(&self, url: &str) -> Result<(Download, Option<u64>, String), Fail> {
+        let request = self
+            .agent
+            .get(url)
+            .config()
+            .https_only(is_https(url))
+            .build();
+        let response = request.call().map_err(|e| failed(url, &e))?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(bad_status(url, status, &[]));
+        }
+        let final_url = response.get_uri().to_string();
+        let (reader, length) = open(response);
+        Ok((reader, length, final_url))
+    }
+}
+
+/// Most bytes of an error's explanation that are read.
+const MAX_PROBLEM: usize = 16 * 1024;
+
+fn is_https(url: &str) -> bool {
+    url.get(..6)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+}
+
+fn open(response: http::Response<Body>) -> (Download, Option<u64>) {
+    let length = response.body().content_length();
+    (
+        Download {
+            inner: response.into_body().into_reader(),
+            left: length,
+        },
+        length,
+    )
+}
+
+fn read_body(url: &str, response: http::Response<Body>, max: usize) -> Result<Vec<u8>, Fail> {
+    let mut bytes = Vec::new();
+    let (reader, _) = open(response);
+    reader
+        .take(max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| broken(url, &e))?;
+    if bytes.len() > max {
+        return Err(Fail::unchecked(
+            "answer-too-large",
+            "the server sent more than this document can have",
+        )
+        .detail("url", url)
+        .detail("expected", format!("at most {max} bytes"))
+        .hint("check the address; something else may be served there"));
+    }
+    Ok(bytes)
+}
+
+/// A read that failed in the middle, as a failure.
+#[must_use]
+pub fn broken(url: &str, error: &std::io::Error) -> Fail {
+    Fail::unchecked(
+        "download-broken",
+        format!("the download broke off: {error}"),
+    )
+    .detail("url", url)
+    .hint("try again; nothing was kept")
+}
+
+fn failed(url: &str, error: &ureq::Error) -> Fail {
+    let fail = match error {
+        ureq::Error::RequireHttpsOnly(to) => Fail::unchecked(
+            "insecure-redirect",
+            "the server redirects from https to http, which is refused",
+        )
+        .detail("redirect", to),
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+            return Fail::usage("bad-url", format!("not an http or https address: {error}"))
+                .detail("url", url);
+        }
+        _ => Fail::unchecked("unreachable", format!("cannot fetch: {error}")),
+    };
+    fail.detail("url", url)
+        .hint("check the address, the network and the proxy, then try again")
+}
+
+fn bad_status(url: &str, status: u16, body: &[u8]) -> Fail {
+    let message = match status {
+        404 => "not found (HTTP status 404)".to_owned(),
+        _ => format!("the server answered with HTTP status {status}"),
+    };
+    let kind = if status == 404 {
+        "not-found"
+    } else {
+        "http-status"
+    };
+    let mut fail = Fail::unchecked(kind, message)
+        .detail("url", url)
+        .detail("status", status.to_string());
+    // Servers of ours say why (RFC 9457).
+    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    if let Some(why) = problem
+        .as_ref()
+        .and_then(|p| p.get("detail"))
+        .and_then(serde_json::Value::as_str)
+    {
+        fail = fail.detail("server", why.chars().take(400).collect::<String>());
+    }
+    fail.hint(if status == 404 {
+        "check the address"
+    } else {
+        "try again later, or ask whoever runs the server"
+    })
+}
+
+fn read_roots(path: &Path) -> Result<RootCerts, Fail> {
+    let bad =
+        |why: String| Fail::usage("bad-ca-file", format!("CA file {}: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
+    let mut certificates = Vec::new();
+    for item in parse_pem(&pem) {
+        if let PemItem::Certificate(c) = item.map_err(|e| bad(e.to_string()))? {
+            certificates.push(c);
+        }
+    }
+    if certificates.is_empty() {
+        return Err(bad("no PEM certificate in it".into()));
+    }
+    Ok(certificates.into())
+}
