@@ -418,3 +418,73 @@ fn every_described_address_exists() {
         "bad-request"
     );
 }
+
+#[test]
+fn what_was_answered_survives_a_kill_under_load() {
+    let dir = tempfile::tempdir().unwrap();
+    let vkeys = init(dir.path());
+    let acme = publisher("acme/tool", "pkg:generic/acme");
+    let mut server = Running::start(dir.path(), &["--admit", "open"]);
+    assert_eq!(server.submit(&acme.first).status, 200);
+    let releases: Vec<_> = (0..300u32)
+        .map(|i| {
+            acme.envelope(
+                &format!("pkg:generic/acme/tool@{i}"),
+                &[artifact("tool", &i.to_be_bytes())],
+            )
+        })
+        .collect();
+    let mut answered = Vec::new();
+    for round in releases.chunks(100) {
+        let seen = checkpoint(&server.get("/checkpoint").body, &vkeys);
+        let done = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let clients: Vec<_> = round
+                .chunks(25)
+                .map(|part| {
+                    let (server, done) = (&server, &done);
+                    scope.spawn(move || {
+                        let mut stands = Vec::new();
+                        for release in part {
+                            let Some(answer) = server.try_submit(release) else {
+                                break;
+                            };
+                            assert_eq!(answer.status, 200);
+                            done.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                            stands.push((
+                                release.clone(),
+                                Bundle::parse(&answer.body).unwrap().entry.index,
+                            ));
+                        }
+                        stands
+                    })
+                })
+                .collect();
+            // In the middle of it, whatever is being written just then.
+            while done.load(std::sync::atomic::Ordering::Relaxed) < 40 {
+                std::thread::yield_now();
+            }
+            server.kill_now();
+            answered.extend(clients.into_iter().flat_map(|c| c.join().unwrap()));
+        });
+        server = Running::start(dir.path(), &["--admit", "open"]);
+        assert_eq!(server.get("/readyz").status, 200);
+        let now = checkpoint(&server.get("/checkpoint").body, &vkeys);
+        let path = format!(
+            "/api/v1/proofs/consistency?from={}&to={}",
+            seen.size, now.size
+        );
+        let proof: Vec<[u8; 32]> = server.get(&path).json()["proof"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|h| ledger::from_hex32(h.as_str().unwrap()).unwrap())
+            .collect();
+        verify_consistency(seen.size, &seen.root, now.size, &now.root, &proof).unwrap();
+    }
+    assert!(answered.len() >= 120);
+    for (release, index) in &answered {
+        let bundle = check_bundle(&server.submit(release).body, &vkeys);
+        assert_eq!(bundle.entry.index, *index);
+    }
+}

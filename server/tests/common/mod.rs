@@ -136,6 +136,37 @@ impl Running {
         )
     }
 
+    /// As [`Running::submit`], or `None` where the server goes away before its answer.
+    pub fn try_submit(&self, envelope: &Envelope) -> Option<Answer> {
+        let body = envelope.to_json().to_string();
+        let mut stream = TcpStream::connect(&self.addr).ok()?;
+        let head = "POST /api/v1/entries HTTP/1.1\r\nHost: log\r\nConnection: close\r\nContent-Type: application/json";
+        write!(
+            stream,
+            "{head}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .ok()?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).ok()?;
+        let split = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
+        let head = String::from_utf8(bytes[..split].to_vec()).ok()?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        let length: usize = head
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length: "))?
+            .parse()
+            .ok()?;
+        let body = bytes[split + 4..].to_vec();
+        (body.len() == length).then_some(Answer { status, head, body })
+    }
+
+    /// SIGKILL, without waiting.
+    pub fn kill_now(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
     /// SIGTERM, and wait.
     pub fn stop(mut self) -> bool {
         let pid = rustix::process::Pid::from_child(&self.child);
