@@ -49,12 +49,33 @@ enum Command {
 
 /// Runs the command line `args` (program name first) and returns the exit code.
 pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // `run` has codes of its own, also for arguments that it does not understand.
+    let refusals = if args.get(1).is_some_and(|a| a == "run") {
+        120
+    } else {
+        0
+    };
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
-            return if e.use_stderr() { i32::from(USAGE) } else { 0 };
+            return if e.use_stderr() {
+                refusals + i32::from(USAGE)
+            } else {
+                0
+            };
         }
+    };
+    // No option takes `--json` as its value, so where it stands it is the flag.
+    let json = args
+        .iter()
+        .take_while(|a| *a != "--")
+        .any(|a| a == "--json");
+    let form = match &cli.command {
+        _ if !json => Form::Human,
+        Command::Get(a) if a.to_stdout() => Form::JsonOnStderr,
+        _ => Form::Json,
     };
     let outcome = match &cli.command {
         Command::Keys(c) => cmd::keys::run(c),
@@ -70,8 +91,8 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
             return match cmd::run::run(a) {
                 Ok(code) => code,
                 Err(fail) => {
-                    show(&fail);
-                    120 + i32::from(fail.code)
+                    show(&fail, form);
+                    refusals + i32::from(fail.code)
                 }
             };
         }
@@ -88,15 +109,70 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
     match outcome {
         Ok(()) => 0,
         Err(fail) => {
-            show(&fail);
+            show(&fail, form);
             i32::from(fail.code)
         }
     }
 }
 
-fn show(fail: &Fail) {
+/// How a failure is shown.
+#[derive(Clone, Copy)]
+enum Form {
+    Human,
+    Json,
+    /// Where standard output is for the artifact alone.
+    JsonOnStderr,
+}
+
+fn show(fail: &Fail, form: Form) {
     // An empty message was shown already, where it arose.
-    if !fail.message.is_empty() {
-        eprint!("{}", fail.human());
+    if fail.message.is_empty() {
+        return;
+    }
+    match form {
+        Form::Human => eprint!("{}", fail.human()),
+        Form::Json => println!("{}", fail.json()),
+        Form::JsonOnStderr => eprintln!("{}", fail.json()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(args: &[&str]) -> i32 {
+        main_from(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn wrong_usage_is_2_and_of_run_122() {
+        assert_eq!(code(&["countersign", "verify"]), 2);
+        assert_eq!(code(&["countersign", "get", "--nonsense"]), 2);
+        assert_eq!(code(&["countersign", "run"]), 122);
+        assert_eq!(code(&["countersign", "run", "--nonsense"]), 122);
+        assert_eq!(code(&["countersign", "run", "--help"]), 0);
+        assert_eq!(
+            code(&["countersign", "run", "not-an-address", "--version", "1"]),
+            122
+        );
+    }
+
+    #[test]
+    fn repeated_and_contradictory_arguments_are_errors() {
+        let twice = ["--policy", "a", "--policy", "a"];
+        assert_eq!(
+            code(&[&["countersign", "verify", "f"], &twice[..]].concat()),
+            2
+        );
+        let both = ["--unencrypted", "--passphrase-file", "p", "--out", "k"];
+        assert_eq!(
+            code(&[&["countersign", "keys", "generate"], &both[..]].concat()),
+            2
+        );
+    }
+
+    #[test]
+    fn the_definition_of_the_arguments_holds() {
+        Cli::command().debug_assert();
     }
 }

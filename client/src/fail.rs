@@ -11,6 +11,18 @@ pub const USAGE: u8 = 2;
 /// Exit code: could not be checked, so not trusted either.
 pub const UNCHECKED: u8 = 3;
 
+/// `text` with what would steer a terminal, or turn the direction of writing, replaced.
+#[must_use]
+pub fn visible(text: &str) -> String {
+    text.replace(
+        |c: char| {
+            c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        },
+        "\u{fffd}",
+    )
+}
+
 /// A failure as a person and a script see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fail {
@@ -66,10 +78,11 @@ impl Fail {
         self
     }
 
-    /// For a person, a line a fact. Control characters that came from outside are replaced.
+    /// For a person, a line a fact. What came from outside can neither steer the terminal nor
+    /// pass for a line of ours: further lines are set in.
     #[must_use]
     pub fn human(&self) -> String {
-        let clean = |s: &str| s.replace(|c: char| c.is_control() && c != '\n', "\u{fffd}");
+        let clean = |s: &str| s.lines().map(visible).collect::<Vec<_>>().join("\n    ");
         let mut out = format!("error: {} [{}]\n", clean(&self.message), self.kind);
         for (name, value) in &self.details {
             let _ = writeln!(out, "  {name}: {}", clean(value));
@@ -90,5 +103,22 @@ impl Fail {
             .collect();
         json!({ "verdict": if self.code == UNTRUSTED { "refused" } else { "error" }, "kind": self.kind,
             "message": self.message, "details": details, "hint": self.hint, "exit": self.code })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_from_outside_cannot_pass_for_a_line_of_ours() {
+        let fail = Fail::unchecked("x", "bad\nverified: all is well")
+            .detail("server", "a\u{1b}[2Jb\rverified\nhint: run it \u{202e}")
+            .hint("one line");
+        let said = fail.human();
+        let own =
+            |l: &str| l.starts_with("error: ") || l.starts_with("  ") || l == "hint: one line";
+        assert!(said.lines().all(own), "{said}");
+        assert!(!said.contains(['\u{1b}', '\r', '\u{202e}']), "{said:?}");
     }
 }

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, ResponseExt as _, http};
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -54,8 +54,8 @@ impl Read for Download {
 }
 
 impl Fetcher {
-    /// A client that believes the platform's certificate authorities or, where `ca_file` (PEM)
-    /// is given, those in it and no others. Proxies are taken from the environment.
+    /// A client that believes the platform's certificate authorities and, where `ca_file` (PEM)
+    /// is given, those in it too. Proxies are taken from the environment.
     ///
     /// # Errors
     /// Exit code 2 where `ca_file` cannot be read or has no certificate.
@@ -289,7 +289,7 @@ fn read_roots(path: &Path) -> Result<RootCerts, Fail> {
     let bad =
         |why: String| Fail::usage("bad-ca-file", format!("CA file {}: {why}", path.display()));
     let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let mut certificates = Vec::new();
+    let mut certificates: Vec<Certificate<'static>> = Vec::new();
     for item in parse_pem(&pem) {
         if let PemItem::Certificate(c) = item.map_err(|e| bad(e.to_string()))? {
             certificates.push(c);
@@ -298,5 +298,110 @@ fn read_roots(path: &Path) -> Result<RootCerts, Fail> {
     if certificates.is_empty() {
         return Err(bad("no PEM certificate in it".into()));
     }
+    // Where the platform's own cannot all be read, fewer servers are believed: no reason to stop.
+    let platform = rustls_native_certs::load_native_certs().certs;
+    certificates.extend(
+        platform
+            .iter()
+            .map(|c| Certificate::from_der(c.as_ref()).to_owned()),
+    );
     Ok(certificates.into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    /// Serves each of `answers` to one connection, byte for byte, then closes it.
+    fn serve(answers: Vec<Vec<u8>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/f", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut seen = Vec::new();
+                let mut byte = [0; 1];
+                while !seen.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+                    seen.push(byte[0]);
+                }
+                // Whoever has read enough goes away: that is for the test to judge.
+                let _ = stream.write_all(&answer);
+            }
+        });
+        url
+    }
+
+    fn get(answer: &[u8], max: usize) -> Result<Vec<u8>, Fail> {
+        let url = serve(vec![answer.to_vec()]);
+        Fetcher::new(None).unwrap().get_bytes(&url, max)
+    }
+
+    #[test]
+    fn a_whole_answer_and_its_limit() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        assert_eq!(get(answer, 5).unwrap(), b"hello");
+        let fail = get(answer, 4).unwrap_err();
+        assert_eq!((fail.code, fail.kind.as_str()), (3, "answer-too-large"));
+    }
+
+    #[test]
+    fn an_endless_answer_is_cut_off() {
+        let mut answer = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        answer.resize(1 << 20, b'x');
+        assert_eq!(get(&answer, 1000).unwrap_err().kind, "answer-too-large");
+    }
+
+    #[test]
+    fn an_answer_that_stops_half_way_is_never_a_short_success() {
+        for answer in [
+            &b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello"[..],
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhello",
+        ] {
+            let fail = get(answer, 100).unwrap_err();
+            assert_eq!((fail.code, fail.kind.as_str()), (3, "download-broken"));
+        }
+        assert_eq!(get(b"HTTP/1.1 200 O", 100).unwrap_err().code, 3);
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        let fail = get(b"HTTP/1.1 404 Nope\r\nContent-Length: 0\r\n\r\n", 9).unwrap_err();
+        assert_eq!((fail.code, fail.kind.as_str()), (3, "not-found"));
+        let problem = br#"{"detail":"disk full"}"#;
+        let mut answer = format!(
+            "HTTP/1.1 503 No\r\nContent-Length: {}\r\n\r\n",
+            problem.len()
+        )
+        .into_bytes();
+        answer.extend(problem);
+        let fail = get(&answer, 9).unwrap_err();
+        assert_eq!(fail.kind, "http-status");
+        assert!(
+            fail.details
+                .contains(&("server".into(), "disk full".into()))
+        );
+    }
+
+    #[test]
+    fn redirects_end() {
+        let again =
+            b"HTTP/1.1 302 Found\r\nLocation: /f\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let url = serve(vec![again.to_vec(); 10]);
+        let fail = Fetcher::new(None).unwrap().get_bytes(&url, 9).unwrap_err();
+        assert_eq!(fail.code, 3, "{fail:?}");
+    }
+
+    #[test]
+    fn addresses_and_ca_files_that_are_none() {
+        let fetcher = Fetcher::new(None).unwrap();
+        assert_eq!(fetcher.get_bytes("no address", 9).unwrap_err().code, 2);
+        let dir = tempfile::tempdir().unwrap();
+        let empty = dir.path().join("ca.pem");
+        std::fs::write(&empty, "no certificate").unwrap();
+        assert_eq!(Fetcher::new(Some(&empty)).unwrap_err().kind, "bad-ca-file");
+    }
 }

@@ -7,6 +7,9 @@ use crate::verify::Refused;
 use clap::Args;
 use keys::SecretKey;
 use keys::file::{AnySecret, Passphrase, is_encrypted, read_secret};
+use ledger::bundle::Bundle;
+use ledger::leaf::Leaf;
+use ledger::statement::Body;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -131,9 +134,28 @@ pub fn now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
+/// Where the project wants mismatches reported. Even of a bundle that is refused this much is
+/// certain: the statement is the one whose hash the policy pins.
+fn contact(bundle: &Bundle, project: &ProjectPolicy) -> Option<String> {
+    bundle.projects.iter().find_map(|included| {
+        let Ok(Leaf::Statement(leaf)) = Leaf::parse(&included.leaf) else {
+            return None;
+        };
+        match leaf.statement.body {
+            Body::Project(p) if leaf.envelope.pae_hash() == project.id => Some(p.contact),
+            _ => None,
+        }
+    })
+}
+
 /// A verdict of the verifier as a failure.
 #[must_use]
-pub fn refused_to_fail(refused: &Refused, policy: &Policy, project: &ProjectPolicy) -> Fail {
+pub fn refused_to_fail(
+    refused: &Refused,
+    policy: &Policy,
+    project: &ProjectPolicy,
+    bundle: &Bundle,
+) -> Fail {
     let make = if refused.unchecked() {
         Fail::unchecked
     } else {
@@ -148,6 +170,9 @@ pub fn refused_to_fail(refused: &Refused, policy: &Policy, project: &ProjectPoli
     fail = fail
         .detail("project", project.name.clone())
         .detail("log", policy.log.origin.clone());
+    if let Some(contact) = contact(bundle, project) {
+        fail = fail.detail("contact", contact);
+    }
     let hint = match refused {
         Refused::Digest(_) | Refused::Size(_) => {
             "these are not the bytes that the project released: do not run them, keep them as evidence, and tell the project's contact"

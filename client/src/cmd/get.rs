@@ -45,9 +45,12 @@ pub struct FetchArgs {
     /// The bundle's address, where it is another
     #[arg(long, value_name = "URL")]
     pub bundle_url: Option<String>,
-    /// Believe the certificate authorities in this PEM file instead of the platform's
+    /// A further CA certificate (PEM) to trust for HTTPS
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+    /// Keep what is refused in this directory, as evidence
+    #[arg(long, value_name = "DIR")]
+    pub save_refused: Option<PathBuf>,
 }
 
 /// Arguments of `get`.
@@ -64,9 +67,13 @@ pub struct GetArgs {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Keep what is refused in this directory, as evidence
-    #[arg(long, value_name = "DIR")]
-    pub save_refused: Option<PathBuf>,
+}
+
+impl GetArgs {
+    /// Whether standard output is for the artifact, and nothing else.
+    pub(crate) fn to_stdout(&self) -> bool {
+        self.output.as_deref() == Some(Path::new("-"))
+    }
 }
 
 /// A bundle that verifies, and all that is needed to fetch and judge the bytes it speaks of.
@@ -138,7 +145,8 @@ impl<'a> Prepared<'a> {
     }
 
     fn refused(&self, refused: &Refused) -> Fail {
-        refused_to_fail(refused, &self.policy, &self.project).detail("url", self.args.url.as_str())
+        refused_to_fail(refused, &self.policy, &self.project, &self.bundle)
+            .detail("url", self.args.url.as_str())
     }
 
     fn judge(&self, sha256: Hash, size: u64) -> Result<Verdict, Fail> {
@@ -193,12 +201,30 @@ impl<'a> Prepared<'a> {
         verdict_line(verdict, &self.policy, &self.project.name, file)
     }
 
-    /// Keeps the bundle and, where there is one, the refused artifact; says where.
-    fn keep(&self, directory: &Path, artifact: Option<&Path>, fail: Fail) -> Fail {
+    /// Where it was asked for and the file is not to be trusted, keeps the bundle, the refused
+    /// artifact if there is one, and what was refused, from where and when; says where.
+    pub(crate) fn keep(&self, artifact: Option<&Path>, fail: Fail) -> Fail {
+        let Some(directory) = &self.args.save_refused else {
+            return fail;
+        };
+        if fail.code != crate::fail::UNTRUSTED {
+            return fail;
+        }
         let kept = || -> std::io::Result<()> {
             std::fs::create_dir_all(directory)?;
             // Unix seconds in the name: evidence is never written over.
-            let at = |kind: &str| directory.join(format!("{}.{}.{kind}", self.name, now()));
+            let time = now();
+            let at = |kind: &str| directory.join(format!("{}.{time}.{kind}", self.name));
+            let mut report = fail.json();
+            if let Some(fields) = report.as_object_mut() {
+                fields.insert("time".into(), time.into());
+                fields.insert("url".into(), self.args.url.as_str().into());
+            }
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(at("json"))?
+                .write_all(report.to_string().as_bytes())?;
             OpenOptions::new()
                 .write(true)
                 .create_new(true)
@@ -227,17 +253,10 @@ impl<'a> Prepared<'a> {
 /// file has the destination's name then, unless it was there before.
 pub fn run(args: &GetArgs) -> Result<(), Fail> {
     let mut prepared = Prepared::new(&args.fetch)?;
-    let keep =
-        |prepared: &Prepared<'_>, artifact: Option<&Path>, fail: Fail| match &args.save_refused {
-            Some(directory) if fail.code == crate::fail::UNTRUSTED => {
-                prepared.keep(directory, artifact, fail)
-            }
-            _ => fail,
-        };
     if let Err(fail) = prepared.check_bundle() {
-        return Err(keep(&prepared, None, fail));
+        return Err(prepared.keep(None, fail));
     }
-    let to_stdout = args.output.as_deref() == Some(Path::new("-"));
+    let to_stdout = args.to_stdout();
     let destination = match &args.output {
         // Held back in a temporary file until it is verified, then copied.
         _ if to_stdout => std::env::temp_dir().join(format!("countersign-{}", std::process::id())),
@@ -249,7 +268,9 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
     let copied = prepared.download(|reader, limit| placed.fill(reader, limit))?;
     let verdict = prepared
         .check(&copied)
-        .map_err(|f| keep(&prepared, Some(placed.path()), f))?;
+        .map_err(|f| prepared.keep(Some(placed.path()), f))?;
+    // First remembered, then placed: where it cannot be remembered, nothing is placed.
+    prepared.learn(&verdict)?;
     if to_stdout {
         // The bytes are hashed again on their way out: what is written is what was verified.
         let mut file = placed.reopen()?;
@@ -286,7 +307,7 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
     } else {
         println!("{line}")
     }
-    prepared.learn(&verdict)
+    Ok(())
 }
 
 /// What the bundle's release says of `name`: SHA-256 and size. Proves nothing by itself.

@@ -38,7 +38,7 @@ pub struct SourceArgs {
     /// The policy, where no --vkey is given.
     #[command(flatten)]
     pub policy: PolicyArgs,
-    /// Believe the certificate authorities in this PEM file instead of the platform's
+    /// A further CA certificate (PEM) to trust for HTTPS
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
     /// Print one JSON object

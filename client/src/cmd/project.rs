@@ -1,8 +1,8 @@
 //! `countersign project init|status`.
 
 use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, read_key, write_atomic};
-use super::sign::{problem, send, write_prepared};
-use crate::fail::Fail;
+use super::sign::{send, upload_trust, write_prepared};
+use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::policy::{Policy, log_keys};
 use clap::{Args, Subcommand};
@@ -167,26 +167,22 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
             .map(|p| p.trim_end_matches('/').to_owned());
     }
     let text = policy.to_toml().map_err(|e| bad(e.kind(), e.to_string()))?;
+    let string = TrustString::of(&document).map_err(|e| bad("encoding", e.to_string()))?;
     if let Some(path) = &args.prepare {
         write_prepared(path, &envelope)?;
         write_atomic(&args.policy_out, text.as_bytes())?;
         eprintln!(
-            "prepared {}; add signatures with `countersign sign`, then `countersign submit`",
-            path.display()
+            "prepared {}; add signatures with `countersign sign`, then `countersign submit {} --policy {}`\nonce the log has it, publish this trust string outside the log and its storage:",
+            path.display(),
+            path.display(),
+            args.policy_out.display()
         );
+        println!("{string}");
         return Ok(());
     }
-    let canonical = document
-        .to_canonical()
-        .map_err(|e| bad("encoding", e.to_string()))?;
-    let string = TrustString::of(&document).map_err(|e| bad("encoding", e.to_string()))?;
     let fetcher = Fetcher::new(args.ca_file.as_deref())?;
     let accepted = send(&fetcher, log, &envelope)?;
-    let url = format!("{log}/api/v1/trust/{}", hex32(&ledger::sha256(&canonical)));
-    let (status, answer) = fetcher.put(&url, "application/json", &canonical, 64 * 1024)?;
-    if !(200..300).contains(&status) {
-        return Err(problem(status, &answer, &url));
-    }
+    upload_trust(&fetcher, log, &document)?;
     write_atomic(&args.policy_out, text.as_bytes())?;
     match accepted {
         Some(_) => eprintln!("project {} is in the log", args.name),
@@ -246,7 +242,7 @@ fn status(args: &StatusArgs) -> Result<(), Fail> {
                 json!({ "project": args.name, "id": id, "status": state })
             );
         } else {
-            println!("{state}");
+            println!("{}", visible(&state));
         }
         return match state.as_str() {
             "refused" => Err(Fail::untrusted(

@@ -73,6 +73,13 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
     let project = policy
         .select(Some(&args.project), "")
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    if args.version.is_empty() || args.version.chars().any(char::is_control) {
+        return Err(Fail::usage(
+            "bad-version",
+            format!("{:?} is not a version", args.version),
+        )
+        .hint("a version is released once, for ever: choose one that people can read"));
+    }
     let hashed = hash_all(args)?;
     let subjects: Vec<Subject> = hashed.iter().map(|h| h.subject.clone()).collect();
     let base = args
@@ -209,7 +216,7 @@ fn check(
             no_rollback: false,
         };
         crate::verify::verify(&artifact, &wanted, &bundle, &policy, &memory, now())
-            .map_err(|r| refused_to_fail(&r, &policy, project).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"))?;
+            .map_err(|r| refused_to_fail(&r, &policy, project, &bundle).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"))?;
     }
     Ok(())
 }

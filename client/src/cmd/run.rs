@@ -32,11 +32,15 @@ pub struct RunArgs {
 /// As `get`; exit code 2 where it was verified but cannot be started.
 pub fn run(args: &RunArgs) -> Result<i32, Fail> {
     let mut prepared = Prepared::new(&args.fetch)?;
-    prepared.check_bundle()?;
+    if let Err(fail) = prepared.check_bundle() {
+        return Err(prepared.keep(None, fail));
+    }
     let held = Held::new(&prepared.name)?;
     let copied = prepared.download(|reader, limit| copy(reader, &mut held.file(), limit))?;
     let held = held.seal()?;
-    let verdict = prepared.check(&copied)?;
+    let verdict = prepared
+        .check(&copied)
+        .map_err(|f| prepared.keep(Some(&held.path()), f))?;
     prepared.learn(&verdict)?;
     // Standard output belongs to what is run.
     eprintln!("{}", prepared.line(&verdict, &prepared.name));

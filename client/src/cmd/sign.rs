@@ -1,12 +1,19 @@
 //! `countersign sign` and `submit`: the second and third step of a statement that several
 //! people sign on several machines.
 
-use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, read_key, write_atomic};
+use super::common::{
+    PassphraseArgs, PolicyArgs, load_memory, load_policy, log_url, now, read_key, refused_to_fail,
+    state_path, write_atomic,
+};
+use super::verify::parse_bundle;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
+use crate::policy::{Policy, ProjectPolicy};
+use crate::verify::{Artifact, Wanted};
 use clap::Args;
 use ledger::envelope::Envelope;
 use ledger::statement::{Body, Statement};
+use ledger::trust::TrustDocument;
 use std::path::PathBuf;
 
 /// Arguments of `sign`.
@@ -147,23 +154,103 @@ pub fn problem(status: u16, body: &[u8], url: &str) -> Fail {
     }
 }
 
-/// Runs `submit`.
+/// Leaves a trust document with the log, for `trust init` of those who hold its string.
 ///
 /// # Errors
 /// As [`send`].
+pub fn upload_trust(fetcher: &Fetcher, log: &str, document: &TrustDocument) -> Result<(), Fail> {
+    let canonical = document
+        .to_canonical()
+        .map_err(|e| Fail::usage("encoding", e.to_string()))?;
+    let hash = ledger::hex32(&ledger::sha256(&canonical));
+    let url = format!("{log}/api/v1/trust/{hash}");
+    let (status, answer) = fetcher.put(&url, "application/json", &canonical, 64 * 1024)?;
+    if (200..300).contains(&status) {
+        Ok(())
+    } else {
+        Err(problem(status, &answer, &url))
+    }
+}
+
+/// Runs `submit`.
+///
+/// # Errors
+/// As [`send`]; exit code 1 where the policy refuses the bundle that the log answered.
 pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
     let envelope = read_prepared(&args.file)?;
-    let log = match &args.log {
-        Some(url) => log_url(Some(url), None)?,
-        None => log_url(None, Some(&load_policy(&args.policy)?))?,
+    let statement =
+        Statement::parse(&envelope.payload).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    // The log's address is enough to submit; with a policy, the answer is checked too.
+    let policy = if args.log.is_none() || args.policy.policy.is_some() {
+        Some(load_policy(&args.policy)?)
+    } else {
+        None
     };
+    let log = log_url(args.log.as_deref(), policy.as_ref())?;
     let fetcher = Fetcher::new(args.ca_file.as_deref())?;
-    match send(&fetcher, &log, &envelope)? {
+    let answer = send(&fetcher, &log, &envelope)?;
+    let id = match &statement.body {
+        Body::Project(_) => envelope.pae_hash(),
+        Body::Release(release) => release.package_id,
+    };
+    let pinned = policy
+        .as_ref()
+        .and_then(|policy| Some((policy, policy.projects.iter().find(|p| p.id == id)?)));
+    match (&statement.body, pinned) {
+        (Body::Project(_), Some((policy, project))) => {
+            let vkeys = policy.log.vkeys.iter().map(ToString::to_string).collect();
+            let (origin, witnesses) = (&policy.log.origin, &policy.witnesses_text);
+            let document = TrustDocument::new(origin, vkeys, id, &project.name, witnesses);
+            upload_trust(&fetcher, &log, &document)?;
+        }
+        (Body::Project(_), None) => eprintln!(
+            "warning: the trust document is not uploaded, so `trust init` cannot find it: submit again with the --policy that `project init` wrote"
+        ),
+        (Body::Release(_), Some((policy, project))) => {
+            if let Some(bytes) = &answer {
+                check_release(args, policy, project, &statement, bytes)?;
+            }
+        }
+        (Body::Release(_), None) => eprintln!(
+            "warning: the log's answer is not checked: give the --policy that trusts this project, or `countersign verify` each artifact with it"
+        ),
+    }
+    match answer {
         None => eprintln!("received; it waits for the log operator's decision"),
         Some(bundle) => match &args.out {
             Some(path) => write_atomic(path, &bundle)?,
             None => println!("{}", String::from_utf8_lossy(&bundle)),
         },
+    }
+    Ok(())
+}
+
+/// What the log answered must verify for every artifact that was submitted.
+fn check_release(
+    args: &SubmitArgs,
+    policy: &Policy,
+    project: &ProjectPolicy,
+    statement: &Statement,
+    bytes: &[u8],
+) -> Result<(), Fail> {
+    let bundle = parse_bundle(bytes)?;
+    let memory = load_memory(&state_path(&args.policy)?)?;
+    // A release that was public for no time at all cannot meet a minimum age yet.
+    let mut policy = policy.clone();
+    policy.min_age = None;
+    let wanted = Wanted {
+        project,
+        version: None,
+        no_rollback: false,
+    };
+    for subject in &statement.subject {
+        let artifact = Artifact {
+            name: &subject.name,
+            sha256: subject.sha256,
+            size: subject.size.unwrap_or(0),
+        };
+        crate::verify::verify(&artifact, &wanted, &bundle, &policy, &memory, now())
+            .map_err(|r| refused_to_fail(&r, &policy, project, &bundle).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::common::{
     PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
 };
-use crate::fail::Fail;
+use crate::fail::{Fail, visible};
 use crate::policy::Policy;
 use crate::verify::{Artifact, Verdict, Wanted};
 use clap::Args;
@@ -97,7 +97,7 @@ pub fn verdict_line(v: &Verdict, policy: &Policy, project: &str, file: &str) -> 
     format!(
         "verified: {file} is {} of {project} {}\n  log {} entry {}, tree size {}; signed by key {}, authorised by project version {} (entry {})",
         v.proven.artifact,
-        v.version,
+        visible(&v.version),
         policy.log.origin,
         v.index,
         v.proven.checkpoint.size,
@@ -190,7 +190,7 @@ fn one(
         size,
     };
     let verdict = crate::verify::verify(&artifact, &wanted, &bundle, policy, memory, now())
-        .map_err(|r| refused_to_fail(&r, policy, project))?;
+        .map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
     let shown = file.display().to_string();
     let line = if args.json {
         verdict_json(&verdict, policy, &project.name, &shown, &sha256, size).to_string()
