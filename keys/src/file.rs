@@ -5,14 +5,21 @@
 //! [`Passphrase::None`].
 
 use crate::{Ed25519Secret, KeyError, SecretKey, random};
-use pkcs8::pkcs5::pbes2;
+use pkcs8::pkcs5::{EncryptionScheme, pbes2};
 use pkcs8::{EncryptedPrivateKeyInfoRef, LineEnding, PrivateKeyInfoRef, SecretDocument};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// scrypt's cost: N = 2^15, r = 8, p = 1; 32 MiB, under 0.2 s.
-const SCRYPT_LOG_N: u8 = 15;
+/// scrypt's cost: N = 2^14, r = 8, p = 5: 16 MiB, about 0.2 s. More work comes from p and not
+/// from N, because OpenSSL opens no file whose N and r need 32 MiB or more.
+const SCRYPT: (u8, u32, u32) = (14, 8, 5);
+/// The most that a file may ask for when it is opened, in bytes of memory (128·N·r) and in
+/// work (the same times p).
+const MAX_MEMORY: u64 = 1 << 30;
+const MAX_WORK: u64 = 1 << 32;
+/// The most PBKDF2 iterations that a file may ask for.
+const MAX_ITERATIONS: u32 = 10_000_000;
 /// Larger than any key file of ours, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -39,11 +46,11 @@ pub enum AnySecret {
 }
 
 /// Why a key file cannot be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// The file stands already.
-    #[error("{0} exists already; a key file is never overwritten")]
+    #[error("{} exists already; a key file is never overwritten: choose another path", .0.display())]
     Exists(PathBuf),
     /// Others could read the file.
     #[error("{path} can be read by others (mode {mode:03o}); run: chmod 600 {path}", path = .path.display())]
@@ -54,18 +61,18 @@ pub enum FileError {
         mode: u32,
     },
     /// The system refused.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {why}", path = .path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        why: String,
     },
     /// No passphrase could be had.
     #[error("no passphrase: {0}")]
     Passphrase(String),
     /// The passphrase does not open the file.
-    #[error("{0}: wrong passphrase, or a damaged file")]
+    #[error("{}: wrong passphrase, or a damaged file", .0.display())]
     WrongPassphrase(PathBuf),
     /// Not a key file.
     #[error("{path}: {why}", path = .path.display())]
@@ -96,36 +103,64 @@ impl FileError {
     }
 }
 
+/// What the system said about `path`.
+fn io(path: &Path, e: &std::io::Error) -> FileError {
+    match e.kind() {
+        std::io::ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
+        _ => FileError::Io {
+            path: path.to_owned(),
+            why: e.to_string(),
+        },
+    }
+}
+
+/// Whether opening a file of this scheme takes a bounded time and memory. The parameters are
+/// outside data: unchecked, pkcs5 panics at N = 0 and tries to allocate what a large N asks.
+fn affordable(scheme: &EncryptionScheme) -> bool {
+    let EncryptionScheme::Pbes2(parameters) = scheme else {
+        return false;
+    };
+    match &parameters.kdf {
+        pbes2::Kdf::Scrypt(k) => {
+            let n = k.cost_parameter;
+            let memory = n
+                .saturating_mul(128)
+                .saturating_mul(u64::from(k.block_size));
+            let work = memory.saturating_mul(u64::from(k.parallelization));
+            n.is_power_of_two() && memory <= MAX_MEMORY && work <= MAX_WORK
+        }
+        pbes2::Kdf::Pbkdf2(k) => k.iteration_count <= MAX_ITERATIONS,
+        _ => false,
+    }
+}
+
 fn ask(from: &Passphrase, twice: bool) -> Result<Option<Zeroizing<String>>, FileError> {
     let bad = |e: String| FileError::Passphrase(e);
     let text = match from {
         Passphrase::None => return Ok(None),
-        Passphrase::Env(name) => {
-            std::env::var(name).map_err(|_| bad(format!("the variable {name} is not set")))?
-        }
+        Passphrase::Env(name) => Zeroizing::new(
+            std::env::var(name).map_err(|_| bad(format!("the variable {name} is not set")))?,
+        ),
         Passphrase::File(path) => {
             let text = Zeroizing::new(
                 std::fs::read_to_string(path)
                     .map_err(|e| bad(format!("{}: {e}", path.display())))?,
             );
-            text.lines().next().unwrap_or_default().to_owned()
+            Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
         }
         Passphrase::Prompt => {
-            let text =
-                rpassword::prompt_password("passphrase: ").map_err(|e| bad(e.to_string()))?;
-            if twice
-                && Zeroizing::new(
-                    rpassword::prompt_password("once more: ").map_err(|e| bad(e.to_string()))?,
-                )
-                .as_str()
-                    != text
-            {
+            let prompt = |label: &str| {
+                rpassword::prompt_password(label)
+                    .map(Zeroizing::new)
+                    .map_err(|e| bad(e.to_string()))
+            };
+            let text = prompt("passphrase: ")?;
+            if twice && prompt("once more: ")? != text {
                 return Err(bad("the two differ".into()));
             }
             text
         }
     };
-    let text = Zeroizing::new(text);
     if text.is_empty() {
         Err(bad("it is empty".into()))
     } else {
@@ -162,7 +197,8 @@ pub fn write_secret(
             let (mut salt, mut iv) = ([0u8; 16], [0u8; 16]);
             random(&mut salt)?;
             random(&mut iv)?;
-            let cost = pkcs8::pkcs5::scrypt::Params::new(SCRYPT_LOG_N, 8, 1)
+            let (log_n, r, p) = SCRYPT;
+            let cost = pkcs8::pkcs5::scrypt::Params::new(log_n, r, p)
                 .map_err(|e| malformed(e.to_string()))?;
             let scheme = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv)
                 .map_err(|e| malformed(e.to_string()))?;
@@ -177,24 +213,31 @@ pub fn write_secret(
     let pem = document
         .to_pem(label, LineEnding::LF)
         .map_err(|e| malformed(e.to_string()))?;
-    let io = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
-        _ => FileError::Io {
-            path: path.to_owned(),
-            source,
-        },
-    };
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(io)?;
+    let mut file = options.open(path).map_err(|e| io(path, &e))?;
     file.write_all(pem.as_bytes())
         .and_then(|()| file.sync_all())
+        .and_then(|()| sync_directory(path))
         .map_err(|e| {
             let _ = std::fs::remove_file(path);
-            io(e)
+            io(path, &e)
         })
+}
+
+/// Makes the new name durable: a file's fsync alone does not. Elsewhere than on unix a
+/// directory cannot be opened for this.
+fn sync_directory(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        std::fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 /// Reads a key file.
@@ -202,19 +245,16 @@ pub fn write_secret(
 /// # Errors
 /// [`FileError`].
 pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<AnySecret, FileError> {
-    let io = |source| FileError::Io {
-        path: path.to_owned(),
-        source,
-    };
     let malformed = |why: String| FileError::Malformed {
         path: path.to_owned(),
         why,
     };
-    let file = std::fs::File::open(path).map_err(io)?;
+    let file = std::fs::File::open(path).map_err(|e| io(path, &e))?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
+        let metadata = file.metadata().map_err(|e| io(path, &e))?;
+        let mode = metadata.permissions().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(FileError::Readable {
                 path: path.to_owned(),
@@ -222,8 +262,11 @@ pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<AnySecret, Fi
             });
         }
     }
-    let mut pem = Zeroizing::new(String::new());
-    file.take(MAX_FILE).read_to_string(&mut pem).map_err(io)?;
+    // Room for the whole file at once: a string that grew would leave copies behind unwiped.
+    let mut pem = Zeroizing::new(String::with_capacity(MAX_FILE as usize + 1));
+    file.take(MAX_FILE)
+        .read_to_string(&mut pem)
+        .map_err(|e| io(path, &e))?;
     let (label, document) =
         SecretDocument::from_pem(&pem).map_err(|e| malformed(format!("not PEM: {e}")))?;
     let der = match label {
@@ -231,6 +274,11 @@ pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<AnySecret, Fi
         "ENCRYPTED PRIVATE KEY" => {
             let sealed = EncryptedPrivateKeyInfoRef::try_from(document.as_bytes())
                 .map_err(|e| malformed(e.to_string()))?;
+            if !affordable(&sealed.encryption_algorithm) {
+                return Err(malformed(
+                    "encrypted in a way that is not supported, or at a cost out of bounds".into(),
+                ));
+            }
             let text = ask(passphrase, false)?
                 .ok_or_else(|| FileError::Passphrase(format!("{} is encrypted", path.display())))?;
             let open = sealed
@@ -257,15 +305,11 @@ pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<AnySecret, Fi
 /// # Errors
 /// [`FileError::Io`].
 pub fn is_encrypted(path: &Path) -> Result<bool, FileError> {
-    let io = |source| FileError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut head = String::new();
+    const LABEL: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+    // No more than the label is read, so that nothing secret comes into this buffer.
+    let mut head = Vec::with_capacity(LABEL.len());
     std::fs::File::open(path)
-        .map_err(io)?
-        .take(MAX_FILE)
-        .read_to_string(&mut head)
-        .map_err(io)?;
-    Ok(head.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"))
+        .and_then(|f| f.take(LABEL.len() as u64).read_to_end(&mut head))
+        .map_err(|e| io(path, &e))?;
+    Ok(head == LABEL)
 }

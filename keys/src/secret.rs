@@ -16,6 +16,16 @@ pub enum SignError {
     Failed(String),
 }
 
+impl SignError {
+    /// A stable word for the reason.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "signing-failed",
+        }
+    }
+}
+
 /// Something that signs with a P-256 key: a key in memory, later a hardware token.
 pub trait Signer: Send + Sync {
     /// The public half.
