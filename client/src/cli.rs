@@ -131,7 +131,7 @@ fn show(fail: &Fail, form: Form) {
     }
     match form {
         Form::Human => eprint!("{}", fail.human()),
-        Form::Json => println!("{}", fail.json()),
+        Form::Json => sayln!("{}", fail.json()),
         Form::JsonOnStderr => eprintln!("{}", fail.json()),
     }
 }

@@ -3,6 +3,23 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+/// Prints to standard output as `print!` does, but a reader that has gone away (`… | head`)
+/// is no error and no panic: the exit code says what it has to say.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = write!(std::io::stdout(), $($arg)*);
+    }};
+}
+
+/// As [`say`], with a newline.
+macro_rules! sayln {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 pub mod cli;
 pub mod cmd;
 pub mod fail;

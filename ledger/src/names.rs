@@ -77,7 +77,11 @@ pub fn check_artifact_name(name: &str) -> Result<(), NameError> {
 pub fn check_purl(purl: &str, prefix: bool) -> Result<(), NameError> {
     let bad = || NameError::Purl(clip(purl));
     let rest = purl.strip_prefix("pkg:").ok_or_else(bad)?;
-    if purl.len() > 1024 || !purl.bytes().all(|b| b.is_ascii_graphic()) {
+    let shown = percent_decode(purl);
+    if purl.len() > 1024
+        || !purl.bytes().all(|b| b.is_ascii_graphic())
+        || shown.chars().any(char::is_control)
+    {
         return Err(bad());
     }
     let (kind, path) = rest.split_once('/').ok_or_else(bad)?;
@@ -217,6 +221,10 @@ mod tests {
         ));
         assert!(check_purl("pkg:generic/acme/../x@1", false).is_err());
         assert!(check_purl("pkg:Generic/x@1", false).is_err());
+        // What a person is shown decoded must not move their terminal's cursor.
+        assert!(check_purl("pkg:generic/x@1%0A2", false).is_err());
+        assert!(check_purl("pkg:generic/x@1%1b[2J", false).is_err());
+        assert!(check_purl("pkg:generic/x@1%2B2", false).is_ok());
         assert_eq!(
             purl_version("pkg:generic/a@1.0?os=x@y").as_deref(),
             Some("1.0")

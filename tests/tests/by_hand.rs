@@ -605,3 +605,29 @@ fn verify_opens_no_socket() {
     ]);
     assert!(said.err.contains("socket("), "{}", said.err);
 }
+
+/// `publish … | head -1`: the reader goes away, the bundles are written all the same.
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    use std::process::Stdio;
+    let (bench, _server, _) = open_log();
+    let files: Vec<String> = (0..20).map(|i| format!("storage/f{i}.bin")).collect();
+    for f in &files {
+        std::fs::write(bench.path(f), f).unwrap();
+    }
+    let mut command = Command::new(binary("countersign").unwrap());
+    command
+        .arg("publish")
+        .args(&files)
+        .args(["--project", "acme/x", "--version", "1.0"]);
+    command.args(["--key", "release.key", "--policy", "policy.toml"]);
+    command
+        .env("COUNTERSIGN_STATE", bench.path("s.json"))
+        .current_dir(bench.dir.path());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    for f in &files {
+        assert!(bench.path(&format!("{f}.bundle")).exists(), "{f}");
+    }
+}

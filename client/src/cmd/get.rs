@@ -305,7 +305,7 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
     if to_stdout {
         eprintln!("{line}")
     } else {
-        println!("{line}")
+        sayln!("{line}");
     }
     Ok(())
 }

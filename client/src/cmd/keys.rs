@@ -77,11 +77,11 @@ pub fn run(command: &KeysCommand) -> Result<(), Fail> {
 fn show(key: &::keys::PublicKey, as_json: bool) {
     let (id, spki) = (key.id().to_string(), ledger::b64(key.spki_der()));
     if as_json {
-        println!(
+        sayln!(
             "{}",
             json!({ "id": id, "algorithm": "ECDSA-P256-SHA256", "spki": spki })
         );
     } else {
-        println!("id:   {id}\nspki: {spki}");
+        sayln!("id:   {id}\nspki: {spki}");
     }
 }

@@ -81,9 +81,9 @@ pub fn run(command: &LogCommand) -> Result<(), Fail> {
         LogCommand::Checkpoint(source) => {
             let log = Log::open(source)?;
             if source.json {
-                println!("{}", log.json());
+                sayln!("{}", log.json());
             } else {
-                print!("{}", String::from_utf8_lossy(&log.note.to_bytes()));
+                say!("{}", String::from_utf8_lossy(&log.note.to_bytes()));
             }
         }
         LogCommand::Entry(EntryArgs { index, source }) => {
@@ -99,11 +99,11 @@ pub fn run(command: &LogCommand) -> Result<(), Fail> {
                     fields.insert("index".into(), (*index).into());
                     fields.insert("leaf".into(), ledger::b64(&leaf).into());
                 }
-                println!("{out}");
+                sayln!("{out}");
             } else if let Some(text) = text {
-                println!("{text}");
+                sayln!("{text}");
             } else {
-                println!("{}", ledger::b64(&leaf));
+                sayln!("{}", ledger::b64(&leaf));
             }
         }
         LogCommand::Proof(ProofArgs { index, out, source }) => {
@@ -126,9 +126,9 @@ pub fn run(command: &LogCommand) -> Result<(), Fail> {
                         hex32(&tlog::hash::leaf_hash(&leaf)).into(),
                     );
                 }
-                println!("{shown}");
+                sayln!("{shown}");
             } else {
-                println!(
+                sayln!(
                     "wrote {}: entry {index} of {} at size {}",
                     out.display(),
                     log.checkpoint.origin,

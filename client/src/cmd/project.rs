@@ -177,7 +177,7 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
             path.display(),
             args.policy_out.display()
         );
-        println!("{string}");
+        sayln!("{string}");
         return Ok(());
     }
     let fetcher = Fetcher::new(args.ca_file.as_deref())?;
@@ -200,7 +200,7 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
         "policy written to {}; publish this trust string outside the log and its storage:",
         args.policy_out.display()
     );
-    println!("{string}");
+    sayln!("{string}");
     Ok(())
 }
 
@@ -237,12 +237,12 @@ fn status(args: &StatusArgs) -> Result<(), Fail> {
             continue;
         }
         if args.json {
-            println!(
+            sayln!(
                 "{}",
                 json!({ "project": args.name, "id": id, "status": state })
             );
         } else {
-            println!("{}", visible(&state));
+            sayln!("{}", visible(&state));
         }
         return match state.as_str() {
             "refused" => Err(Fail::untrusted(

@@ -122,12 +122,12 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         path.push(".bundle");
         write_atomic(Path::new(&path), &bytes)?;
         if args.json {
-            println!(
+            sayln!(
                 "{}",
                 json!({ "published": h.subject.name, "purl": purl, "sha256": hex32(&h.subject.sha256), "bundle": Path::new(&path).display().to_string() })
             );
         } else {
-            println!(
+            sayln!(
                 "published: {} {}\n  sha256 {}\n  bundle {}",
                 h.subject.name,
                 args.version,

@@ -219,7 +219,7 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
         None => eprintln!("received; it waits for the log operator's decision"),
         Some(bundle) => match &args.out {
             Some(path) => write_atomic(path, &bundle)?,
-            None => println!("{}", String::from_utf8_lossy(&bundle)),
+            None => sayln!("{}", String::from_utf8_lossy(&bundle)),
         },
     }
     Ok(())

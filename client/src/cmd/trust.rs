@@ -111,13 +111,13 @@ fn show(args: &ShowArgs) -> Result<(), Fail> {
             .map(|p| json!({ "id": hex32(&p.id), "name": p.name }))
             .collect();
         let vkeys: Vec<String> = policy.log.vkeys.iter().map(ToString::to_string).collect();
-        println!(
+        sayln!(
             "{}",
             json!({ "log": { "origin": policy.log.origin, "url": policy.log.url, "vkeys": vkeys },
             "projects": projects, "witnesses": policy.witnesses_text, "minAge": policy.min_age, "maxAge": policy.max_age })
         );
     } else {
-        print!("{}", plain(&policy));
+        say!("{}", plain(&policy));
     }
     Ok(())
 }

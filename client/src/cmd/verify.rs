@@ -125,7 +125,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
     for file in &args.files {
         match one(args, file, &policy, &memory) {
             Ok((verdict, line)) => {
-                println!("{line}");
+                sayln!("{line}");
                 // A place that cannot be written does not make the file bad: say it, go on.
                 if let Err(e) = remember(&state, &mut memory, &policy, &verdict.proven) {
                     eprint!("warning: not remembered: {}", e.human());
@@ -134,7 +134,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
             Err(fail) => {
                 let fail = fail.detail("file", file.display().to_string());
                 if args.json {
-                    println!("{}", fail.json());
+                    sayln!("{}", fail.json());
                 } else {
                     eprint!("{}", fail.human());
                 }
