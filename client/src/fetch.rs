@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-use ureq::{Agent, Body, ResponseExt as _, http};
+use ureq::{Agent, Body, http};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// For the answer's head; a log may wait for its witnesses before it answers.
@@ -85,6 +85,46 @@ impl Fetcher {
         })
     }
 
+    /// Gets `url`, following redirects; returns the answer and the address that it came from.
+    /// Not left to the agent: it reads a redirect's body to its end, and that may never come.
+    fn follow(
+        &self,
+        url: &str,
+        body: Option<Duration>,
+    ) -> Result<(http::Response<Body>, String), Fail> {
+        let mut from = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let request = self
+                .agent
+                .get(&from)
+                .config()
+                .https_only(is_https(url))
+                .max_redirects(0)
+                .timeout_recv_body(body)
+                .build();
+            let response = request.call().map_err(|e| failed(&from, &e))?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+                return Ok((response, from));
+            }
+            let location = response.headers().get(http::header::LOCATION);
+            let to = location.and_then(|l| l.to_str().ok()).unwrap_or_default();
+            let next = resolve(&from, to).ok_or_else(|| {
+                Fail::unchecked(
+                    "bad-redirect",
+                    "the server redirects to no http or https address",
+                )
+                .detail("url", from.as_str())
+                .detail("redirect", to.chars().take(400).collect::<String>())
+                .hint("check the address; something else may be served there")
+            })?;
+            if is_https(&from) && !is_https(&next) {
+                return Err(failed(&from, &ureq::Error::RequireHttpsOnly(next)));
+            }
+            from = next;
+        }
+        Err(failed(url, &ureq::Error::TooManyRedirects))
+    }
+
     /// Gets a document of at most `max` bytes.
     ///
     /// # Errors
@@ -99,14 +139,7 @@ impl Fetcher {
     /// # Errors
     /// As [`Fetcher::get_bytes`].
     pub fn get_optional(&self, url: &str, max: usize) -> Result<Option<Vec<u8>>, Fail> {
-        let request = self
-            .agent
-            .get(url)
-            .config()
-            .https_only(is_https(url))
-            .timeout_recv_body(Some(SMALL_BODY))
-            .build();
-        let response = request.call().map_err(|e| failed(url, &e))?;
+        let (response, _) = self.follow(url, Some(SMALL_BODY))?;
         match response.status().as_u16() {
             200 => read_body(url, response, max).map(Some),
             404 => Ok(None),
@@ -173,18 +206,11 @@ impl Fetcher {
     /// # Errors
     /// Exit code 3 where it cannot be had or its status is not 200.
     pub fn stream(&self, url: &str) -> Result<(Download, Option<u64>, String), Fail> {
-        let request = self
-            .agent
-            .get(url)
-            .config()
-            .https_only(is_https(url))
-            .build();
-        let response = request.call().map_err(|e| failed(url, &e))?;
+        let (response, final_url) = self.follow(url, None)?;
         let status = response.status().as_u16();
         if status != 200 {
             return Err(bad_status(url, status, &[]));
         }
-        let final_url = response.get_uri().to_string();
         let (reader, length) = open(response);
         Ok((reader, length, final_url))
     }
@@ -196,6 +222,34 @@ const MAX_PROBLEM: usize = 16 * 1024;
 fn is_https(url: &str) -> bool {
     url.get(..6)
         .is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))
+}
+
+/// Where a redirect from `from` to `location` leads (RFC 3986, section 5.2, without the removal
+/// of dot segments, which is the server's to do); `None` where that is no http or https address.
+fn resolve(from: &str, location: &str) -> Option<String> {
+    let scheme_end = location.find(':').unwrap_or(location.len());
+    let absolute = scheme_end < location.find(['/', '?', '#']).unwrap_or(location.len());
+    let (scheme, rest) = from.split_once("://")?;
+    let end = |s: &str, stops: &[char]| s.find(stops).unwrap_or(s.len());
+    let host = rest.get(..end(rest, &['/', '?', '#']))?;
+    let path = rest.get(..end(rest, &['?', '#']))?;
+    let to = if location.is_empty() {
+        return None;
+    } else if absolute {
+        location.to_owned()
+    } else if location.starts_with("//") {
+        format!("{scheme}:{location}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{host}{location}")
+    } else if location.starts_with('?') {
+        format!("{scheme}://{path}{location}")
+    } else {
+        let directory = path.rfind('/').and_then(|i| path.get(..i)).unwrap_or(host);
+        format!("{scheme}://{directory}/{location}")
+    };
+    let uri: http::Uri = to.parse().ok()?;
+    let web = matches!(uri.scheme_str(), Some("http" | "https"));
+    (web && uri.host().is_some_and(|h| !h.is_empty())).then_some(to)
 }
 
 fn open(response: http::Response<Body>) -> (Download, Option<u64>) {
