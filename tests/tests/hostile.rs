@@ -463,7 +463,7 @@ fn an_endless_bundle_is_left_at_the_largest_that_a_bundle_can_be() {
 }
 
 #[test]
-fn endless_headers_and_endless_interim_answers_are_left() {
+fn endless_headers_are_left() {
     let bench = Bench::new();
     let server = Hostile::new(|_, out| {
         out.write_all(b"HTTP/1.1 200 OK\r\n")?;
