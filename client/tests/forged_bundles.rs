@@ -1,0 +1,514 @@
+//! The log itself lies (attacker A3 with all of the log's keys): every bundle here is made
+//! by hand, signed by the log and cosigned by the witness, and wrong in one point only.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use countersign::memory::Memory;
+use countersign::policy::{Policy, ProjectPolicy};
+use countersign::verify::{Artifact, Wanted, verify};
+use keys::{Ed25519Secret, SecretKey, Signer};
+use ledger::bundle::{Bundle, Head, Included, Latest};
+use ledger::envelope::Envelope;
+use ledger::leaf::{HeadLeaf, Leaf, StatementLeaf};
+use ledger::state::{Current, Leaves, StateDocument, withdrawn_keys};
+use ledger::statement::{Project, Statement, Subject, release_payload};
+use ledger::{Hash, sha256};
+use tlog::checkpoint::Checkpoint;
+use tlog::note::{Note, NoteSignature};
+use tlog::prefix::PrefixTree;
+use tlog::tree::{Compact, HashReader, prove_consistency, prove_inclusion};
+use tlog::vkey::VerifierKey;
+
+const ORIGIN: &str = "log.example";
+const T: u64 = 1_800_000_000;
+
+/// The leaf hashes of a log of fewer than 256 leaves are its one tile.
+struct Tile(Vec<Hash>);
+
+impl HashReader for Tile {
+    type Error = String;
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, String> {
+        assert_eq!((level, index), (0, 0));
+        Ok(self
+            .0
+            .iter()
+            .take(usize::from(width))
+            .flatten()
+            .copied()
+            .collect())
+    }
+}
+
+/// Everything that a lying operator holds.
+struct Liar {
+    p256: SecretKey,
+    ed25519: Ed25519Secret,
+    witness: Ed25519Secret,
+    root: SecretKey,
+    release: SecretKey,
+}
+
+fn statement(envelope: &Envelope, time: u64) -> Vec<u8> {
+    let statement = Statement::parse(&envelope.payload).unwrap();
+    let leaf = StatementLeaf {
+        envelope: envelope.clone(),
+        statement,
+        time,
+    };
+    Leaf::Statement(Box::new(leaf)).to_bytes().unwrap()
+}
+
+/// What goes into a bundle; a genuine one, until a test changes it.
+struct Plan {
+    project: Envelope,
+    release: Envelope,
+    state: StateDocument,
+    id: Hash,
+    head_entries: u64,
+    /// Size of the tree at publication.
+    first_size: u64,
+    /// Leaves that come after the head, each with a head of its own at the end.
+    more: usize,
+    release_time: u64,
+    first_signed_at: u64,
+}
+
+impl Liar {
+    fn new() -> Self {
+        let p256 = || SecretKey::generate().unwrap();
+        let ed = || Ed25519Secret::generate().unwrap();
+        Self {
+            p256: p256(),
+            ed25519: ed(),
+            witness: ed(),
+            root: p256(),
+            release: p256(),
+        }
+    }
+
+    fn policy(&self, id: Hash) -> Policy {
+        let log = [
+            VerifierKey::p256(ORIGIN, self.p256.public_key().spki_der()).unwrap(),
+            VerifierKey::ed25519(ORIGIN, &self.ed25519.public_bytes()).unwrap(),
+        ];
+        let witness = VerifierKey::cosignature("w.example", &self.witness.public_bytes()).unwrap();
+        let document = ledger::trust::TrustDocument::new(
+            ORIGIN,
+            log.iter().map(ToString::to_string).collect(),
+            id,
+            "acme/x",
+            &format!("witness W {witness}\nquorum W\n"),
+        );
+        Policy::from_trust(&document, None).unwrap()
+    }
+
+    fn note(&self, size: u64, root: Hash, time: u64) -> String {
+        let text = Checkpoint {
+            origin: ORIGIN.into(),
+            size,
+            root,
+            extensions: Vec::new(),
+        }
+        .to_text();
+        let p = VerifierKey::p256(ORIGIN, self.p256.public_key().spki_der()).unwrap();
+        let e = VerifierKey::ed25519(ORIGIN, &self.ed25519.public_bytes()).unwrap();
+        let w = VerifierKey::cosignature("w.example", &self.witness.public_bytes()).unwrap();
+        let cosigned = self.witness.sign(&tlog::cosignature::message(time, &text));
+        let line = |key: &VerifierKey, signature: Vec<u8>| NoteSignature {
+            name: key.name().to_owned(),
+            key_id: key.key_id(),
+            signature,
+        };
+        let signatures = vec![
+            line(&p, self.p256.sign(text.as_bytes()).unwrap()),
+            line(&e, self.ed25519.sign(text.as_bytes()).to_vec()),
+            line(&w, tlog::cosignature::encode(time, &cosigned)),
+        ];
+        String::from_utf8(Note { text, signatures }.to_bytes()).unwrap()
+    }
+
+    fn project(&self) -> Project {
+        Project {
+            name: "acme/x".into(),
+            log: ORIGIN.into(),
+            version: 1,
+            previous: None,
+            roots: vec![self.root.public_key().clone()],
+            root_threshold: 1,
+            release_keys: vec![self.release.public_key().clone()],
+            release_threshold: 1,
+            purl_prefixes: vec!["pkg:generic/acme/x".into()],
+            contact: "mailto:a@example.com".into(),
+            max_key_age: None,
+            policy: None,
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let project = Envelope::sign(
+            self.project().to_payload().unwrap(),
+            &[&self.root, &self.release],
+        )
+        .unwrap();
+        self.plan_for(project, &self.release)
+    }
+
+    fn plan_for(&self, project: Envelope, by: &dyn Signer) -> Plan {
+        let id = project.pae_hash();
+        let release = self.released(&id, by);
+        let mut leaves = Compact::new();
+        for i in [0u64, 1] {
+            leaves.push(tlog::hash::leaf_hash(&i.to_be_bytes()));
+        }
+        let state = StateDocument {
+            end_of_life: Vec::new(),
+            frozen: false,
+            leaves: Leaves {
+                root: leaves.root(),
+                size: 2,
+            },
+            project: Current {
+                statement: id,
+                version: 1,
+            },
+            revoked: Vec::new(),
+            withdrawn: [0; 32],
+        };
+        Plan {
+            project,
+            release,
+            state,
+            id,
+            head_entries: 2,
+            first_size: 3,
+            more: 0,
+            release_time: T,
+            first_signed_at: T + 1,
+        }
+    }
+
+    fn released(&self, id: &Hash, by: &dyn Signer) -> Envelope {
+        let subject = Subject {
+            name: "x.sh".into(),
+            sha256: sha256(b"genuine"),
+            size: Some(7),
+            digests: Default::default(),
+            download_location: None,
+        };
+        Envelope::sign(
+            release_payload(id, "pkg:generic/acme/x@1.0", &[subject]).unwrap(),
+            &[by],
+        )
+        .unwrap()
+    }
+
+    fn bundle(&self, plan: &Plan) -> Bundle {
+        let mut map = PrefixTree::new();
+        map.insert(plan.id, plan.state.hash().unwrap());
+        map.insert([9; 32], [8; 32]);
+        let head = |entries| {
+            Leaf::Head(HeadLeaf {
+                entries,
+                map: map.root(),
+                time: T,
+            })
+            .to_bytes()
+            .unwrap()
+        };
+        let mut leaves = vec![
+            statement(&plan.project, T),
+            statement(&plan.release, plan.release_time),
+            head(plan.head_entries),
+        ];
+        for i in 0..plan.more {
+            leaves.push(head(3 + i as u64));
+        }
+        let tile = Tile(leaves.iter().map(|l| tlog::hash::leaf_hash(l)).collect());
+        let root = |size: u64| {
+            let mut tree = Compact::new();
+            tile.0
+                .iter()
+                .take(size as usize)
+                .for_each(|h| tree.push(*h));
+            tree.root()
+        };
+        let size = leaves.len() as u64;
+        let included = |index: u64| Included {
+            index,
+            leaf: leaves[index as usize].clone(),
+            proof: prove_inclusion(index, size, &tile).unwrap(),
+        };
+        let last = included(size - 1);
+        let latest = (plan.more > 0 || plan.first_size != size).then(|| Latest {
+            checkpoint: self.note(size, root(size), T + 2),
+            consistency: prove_consistency(plan.first_size, size, &tile).unwrap(),
+        });
+        let keys = withdrawn_keys(&plan.release.pae_hash(), [sha256(b"genuine")]);
+        Bundle {
+            api_version: "countersign/v1".into(),
+            entry: included(1),
+            first: self.note(plan.first_size, root(plan.first_size), plan.first_signed_at),
+            head: Head {
+                leaf: last.leaf,
+                map: map.prove(&plan.id),
+                proof: last.proof,
+                state: plan.state.clone(),
+                withdrawn: keys
+                    .into_iter()
+                    .map(|k| (k, PrefixTree::new().prove(&k)))
+                    .collect(),
+            },
+            latest,
+            projects: vec![included(0)],
+        }
+    }
+
+    fn kind_of(&self, bundle: &Bundle, id: Hash) -> &'static str {
+        let policy = self.policy(id);
+        let pinned = ProjectPolicy {
+            id,
+            ..policy.projects[0].clone()
+        };
+        let wanted = Wanted {
+            project: &pinned,
+            version: None,
+            no_rollback: false,
+        };
+        let artifact = Artifact {
+            name: "x.sh",
+            sha256: sha256(b"genuine"),
+            size: 7,
+        };
+        // What is on disk is what was parsed: the forgeries are well-formed.
+        let bundle = Bundle::parse(&bundle.to_bytes().unwrap()).unwrap();
+        match verify(
+            &artifact,
+            &wanted,
+            &bundle,
+            &policy,
+            &Memory::default(),
+            T + 10,
+        ) {
+            Ok(_) => "verified",
+            Err(e) => e.kind(),
+        }
+    }
+
+    fn kind(&self, plan: &Plan) -> &'static str {
+        self.kind_of(&self.bundle(plan), plan.id)
+    }
+}
+
+#[test]
+fn the_genuine_bundles_of_this_log_verify() {
+    let liar = Liar::new();
+    assert_eq!(liar.kind(&liar.plan()), "verified");
+    assert_eq!(
+        liar.kind(&Plan {
+            more: 3,
+            ..liar.plan()
+        }),
+        "verified"
+    );
+}
+
+#[test]
+fn a_release_that_nobody_authorised_is_refused_though_it_is_logged() {
+    let liar = Liar::new();
+    let stranger = SecretKey::generate().unwrap();
+    let good = liar.plan();
+    let by_stranger = liar.released(&good.id, &stranger);
+    assert_eq!(
+        liar.kind(&Plan {
+            release: by_stranger,
+            ..liar.plan()
+        }),
+        "unauthorised-key"
+    );
+    let by_root = liar.released(&good.id, &liar.root);
+    assert_eq!(
+        liar.kind(&Plan {
+            release: by_root,
+            ..liar.plan()
+        }),
+        "unauthorised-key"
+    );
+    // The key id of the project's key over a signature that is not its own.
+    let mut forged = liar.plan();
+    forged.release.signatures[0].sig = stranger.sign(&forged.release.pae()).unwrap();
+    assert_eq!(liar.kind(&forged), "bad-signature");
+}
+
+#[test]
+fn a_release_of_another_project_is_refused() {
+    let liar = Liar::new();
+    let other = liar.released(&[7; 32], &liar.release);
+    assert_eq!(
+        liar.kind(&Plan {
+            release: other,
+            ..liar.plan()
+        }),
+        "other-project"
+    );
+}
+
+#[test]
+fn a_project_statement_that_its_keys_did_not_all_sign_is_refused() {
+    let liar = Liar::new();
+    let payload = liar.project().to_payload().unwrap();
+    let unsigned = Envelope::sign(payload, &[&liar.release]).unwrap();
+    assert_eq!(
+        liar.kind(&liar.plan_for(unsigned, &liar.release)),
+        "bad-project-chain"
+    );
+}
+
+#[test]
+fn a_project_statement_for_another_log_confers_nothing_here() {
+    let liar = Liar::new();
+    let project = Project {
+        log: "other.example".into(),
+        ..liar.project()
+    };
+    let envelope =
+        Envelope::sign(project.to_payload().unwrap(), &[&liar.root, &liar.release]).unwrap();
+    assert_eq!(
+        liar.kind(&liar.plan_for(envelope, &liar.release)),
+        "other-log"
+    );
+}
+
+#[test]
+fn another_project_under_the_same_name_is_not_the_pinned_one() {
+    // The liar founds acme/x again with keys of its own, and puts the state of the genuine
+    // project's id into the map beside it.
+    let (liar, thief) = (Liar::new(), Liar::new());
+    let genuine = liar.plan().id;
+    let payload = Project { ..thief.project() }.to_payload().unwrap();
+    let envelope = Envelope::sign(payload, &[&thief.root, &thief.release]).unwrap();
+    let mut plan = liar.plan_for(envelope, &thief.release);
+    // Everything is said of the pinned id, and proven in the map, but the statement is not it.
+    plan.id = genuine;
+    plan.release = liar.released(&genuine, &thief.release);
+    assert_eq!(liar.kind(&plan), "other-project");
+}
+
+#[test]
+fn a_state_document_that_names_another_statement_is_refused() {
+    let liar = Liar::new();
+    for change in [
+        Current {
+            statement: [3; 32],
+            version: 1,
+        },
+        Current {
+            statement: liar.plan().id,
+            version: 2,
+        },
+    ] {
+        let mut plan = liar.plan();
+        let keep = plan.state.project.statement;
+        plan.state.project = change;
+        if plan.state.project.version == 2 {
+            plan.state.project.statement = keep;
+        }
+        assert_eq!(liar.kind(&plan), "bad-project-chain");
+    }
+}
+
+#[test]
+fn a_head_that_covers_other_leaves_than_all_before_it_is_refused() {
+    let liar = Liar::new();
+    for entries in [0, 1, 3] {
+        assert_eq!(
+            liar.kind(&Plan {
+                head_entries: entries,
+                ..liar.plan()
+            }),
+            "bad-ledger-head",
+            "{entries}"
+        );
+    }
+}
+
+#[test]
+fn two_checkpoints_that_are_not_one_history_are_refused() {
+    let liar = Liar::new();
+    let plan = Plan {
+        more: 2,
+        ..liar.plan()
+    };
+    let mut bundle = liar.bundle(&plan);
+    // Another tree of the first size, as a log that rewrote its past would show.
+    bundle.first = liar.note(3, [5; 32], T + 1);
+    assert_eq!(liar.kind_of(&bundle, plan.id), "not-consistent");
+    let mut bundle = liar.bundle(&plan);
+    bundle.latest.as_mut().unwrap().consistency.push([0; 32]);
+    assert_eq!(liar.kind_of(&bundle, plan.id), "not-consistent");
+}
+
+#[test]
+fn a_release_logged_after_its_first_checkpoint_is_refused() {
+    // `first` is dated by witnesses: one that does not hold the release proves nothing about
+    // when it became public.
+    let liar = Liar::new();
+    assert_eq!(
+        liar.kind(&Plan {
+            first_size: 1,
+            ..liar.plan()
+        }),
+        "not-included"
+    );
+}
+
+#[test]
+fn a_leaf_dated_after_its_witnesses_saw_it_is_refused() {
+    let liar = Liar::new();
+    assert_eq!(
+        liar.kind(&Plan {
+            release_time: T + 301,
+            ..liar.plan()
+        }),
+        "verified"
+    );
+    assert_eq!(
+        liar.kind(&Plan {
+            release_time: T + 302,
+            ..liar.plan()
+        }),
+        "time"
+    );
+}
+
+#[test]
+fn a_map_without_the_project_is_refused() {
+    let liar = Liar::new();
+    let plan = liar.plan();
+    let mut bundle = liar.bundle(&plan);
+    bundle.head.state.frozen = true;
+    assert_eq!(liar.kind_of(&bundle, plan.id), "bad-map-proof");
+}
+
+#[test]
+fn a_withdrawn_release_is_refused() {
+    let liar = Liar::new();
+    let mut plan = liar.plan();
+    let mut withdrawn = PrefixTree::new();
+    let key = ledger::state::withdrawn_release_key(&plan.release.pae_hash());
+    withdrawn.insert(key, [4; 32]);
+    withdrawn.insert([1; 32], [2; 32]);
+    plan.state.withdrawn = withdrawn.root();
+    let mut bundle = liar.bundle(&plan);
+    for (k, proof) in &mut bundle.head.withdrawn {
+        *proof = withdrawn.prove(k);
+    }
+    assert_eq!(liar.kind_of(&bundle, plan.id), "withdrawn");
+    // Leaving out the proof, or giving that of an empty tree, does not help.
+    let mut less = bundle.clone();
+    less.head.withdrawn.remove(&key);
+    assert_eq!(liar.kind_of(&less, plan.id), "bad-withdrawal-proof");
+    let mut empty = bundle;
+    for (k, proof) in &mut empty.head.withdrawn {
+        *proof = PrefixTree::new().prove(k);
+    }
+    assert_eq!(liar.kind_of(&empty, plan.id), "bad-withdrawal-proof");
+}
