@@ -126,8 +126,7 @@ impl Bundle {
         {
             return Err(BundleError::Version(version.chars().take(40).collect()));
         }
-        json::require_canonical(bytes, &value)?;
-        Ok(json::typed(value)?)
+        Ok(json::exactly(bytes, value)?)
     }
 
     /// The bundle's bytes.

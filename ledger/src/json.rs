@@ -176,6 +176,25 @@ pub fn require_canonical(bytes: &[u8], value: &Value) -> Result<(), JsonError> {
     }
 }
 
+/// Turns a value, which was parsed from `bytes`, into a typed document whose one encoding the
+/// bytes are. More than [`require_canonical`]: serde also reads a structure from a list of its
+/// fields, which is canonical JSON but not what we would write.
+///
+/// # Errors
+/// As [`typed`], and [`JsonError::NotCanonical`].
+pub fn exactly<T>(bytes: &[u8], value: Value) -> Result<T, JsonError>
+where
+    T: Serialize + for<'de> Deserialize<'de>,
+{
+    require_canonical(bytes, &value)?;
+    let document: T = typed(value)?;
+    if canonical_of(&document)? == bytes {
+        Ok(document)
+    } else {
+        Err(JsonError::NotCanonical)
+    }
+}
+
 fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), JsonError> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),

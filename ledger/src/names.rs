@@ -127,6 +127,8 @@ fn percent_decode(s: &str) -> String {
     while let Some(&b) = bytes.get(i) {
         if b == b'%'
             && let Some(pair) = s.get(i + 1..i + 3)
+            // `from_str_radix` would take a plus sign for the first digit.
+            && pair.bytes().all(|b| b.is_ascii_hexdigit())
             && let Ok(v) = u8::from_str_radix(pair, 16)
         {
             out.push(v);

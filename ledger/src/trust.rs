@@ -6,6 +6,7 @@ use crate::json::{self, JsonError};
 use crate::{API_VERSION, Hash, names, sha256};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use tlog::vkey::Algorithm;
 
 /// Largest trust document in bytes.
 pub const MAX_TRUST_BYTES: usize = 64 * 1024;
@@ -113,8 +114,7 @@ impl TrustDocument {
             )));
         }
         let value = json::parse_own(bytes)?;
-        json::require_canonical(bytes, &value)?;
-        let document: Self = json::typed(value)?;
+        let document: Self = json::exactly(bytes, value)?;
         if document.api_version != API_VERSION {
             return Err(TrustError::Version(document.api_version));
         }
@@ -125,6 +125,11 @@ impl TrustDocument {
     fn check(&self) -> Result<(), TrustError> {
         let invalid = |why: String| TrustError::Invalid(why);
         names::check_project_name(&self.project.name).map_err(|e| invalid(e.to_string()))?;
+        if !origin_ok(&self.log.origin) {
+            return Err(invalid(
+                "the origin must be 1 to 256 bytes without space or control character".into(),
+            ));
+        }
         if self.log.vkeys.is_empty() {
             return Err(invalid("no log vkey".into()));
         }
@@ -136,6 +141,12 @@ impl TrustDocument {
                     "vkey of {:?}, but the origin is {:?}",
                     key.name(),
                     self.log.origin
+                )));
+            }
+            if !matches!(key.algorithm(), Algorithm::Ed25519 | Algorithm::EcdsaP256) {
+                return Err(invalid(format!(
+                    "key {} is of a type that does not sign checkpoints",
+                    hex::encode(key.key_id())
                 )));
             }
             if !ids.insert(key.key_id()) {
@@ -217,6 +228,13 @@ fn from_base32(text: &str) -> Option<[u8; 20]> {
     Some(out)
 }
 
+/// Whether an origin can stand in a trust string.
+fn origin_ok(origin: &str) -> bool {
+    !origin.is_empty()
+        && origin.len() <= 256
+        && !origin.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
 impl TrustString {
     /// The string of a document.
     ///
@@ -250,10 +268,7 @@ impl TrustString {
         if head != "countersign1" {
             return Err(TrustError::String("does not begin with countersign1:"));
         }
-        if origin.is_empty()
-            || origin.len() > 256
-            || origin.chars().any(|c| c.is_whitespace() || c.is_control())
-        {
+        if !origin_ok(origin) {
             return Err(TrustError::String("the origin is empty or has spaces"));
         }
         names::check_project_name(project)
