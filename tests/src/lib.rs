@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 pub mod fill;
+pub mod fuzz;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
