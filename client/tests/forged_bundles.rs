@@ -512,3 +512,34 @@ fn a_withdrawn_release_is_refused() {
     }
     assert_eq!(liar.kind_of(&empty, plan.id), "bad-withdrawal-proof");
 }
+
+#[test]
+fn a_statement_whose_size_is_not_the_artifact_s_is_refused() {
+    let liar = Liar::new();
+    let plan = liar.plan();
+    let policy = liar.policy(plan.id);
+    let wanted = Wanted {
+        project: &policy.projects[0],
+        version: None,
+        no_rollback: false,
+    };
+    let bundle = liar.bundle(&plan);
+    let kind = |size| {
+        let artifact = Artifact {
+            name: "x.sh",
+            sha256: sha256(b"genuine"),
+            size,
+        };
+        verify(
+            &artifact,
+            &wanted,
+            &bundle,
+            &policy,
+            &Memory::default(),
+            T + 10,
+        )
+        .map_or_else(|e| e.kind(), |_| "verified")
+    };
+    assert_eq!(kind(7), "verified");
+    assert_eq!(kind(8), "size-mismatch");
+}
