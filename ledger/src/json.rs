@@ -66,6 +66,10 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Value::Number(v.into()))
     }
     fn visit_f64<E: serde::de::Error>(self, v: f64) -> Result<Value, E> {
+        // Integers beyond 64 bits come as floats. From 2^53 on every float is an integer.
+        if v.abs() > MAX_INTEGER as f64 {
+            return Err(E::custom(format!("number {v:e} is beyond 2^53-1")));
+        }
         Number::from_f64(v)
             .map(Value::Number)
             .ok_or_else(|| E::custom("number out of range"))
@@ -200,10 +204,17 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), JsonError> {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(n) if n.is_u64() || n.is_i64() => {
-            out.extend_from_slice(n.to_string().as_bytes())
-        }
-        Value::Number(_) => return Err(JsonError::Fraction),
+        Value::Number(n) => match n.as_i64() {
+            Some(i) if i.unsigned_abs() <= MAX_INTEGER => {
+                out.extend_from_slice(n.to_string().as_bytes());
+            }
+            None if n.is_f64() => return Err(JsonError::Fraction),
+            _ => {
+                return Err(JsonError::Shape(format!(
+                    "integer {n} is beyond 2^53-1, and no reader would take it"
+                )));
+            }
+        },
         Value::String(s) => write_string(s, out),
         Value::Array(a) => {
             out.push(b'[');
@@ -279,6 +290,14 @@ mod tests {
         assert!(parse(b"9007199254740991").is_ok());
         assert!(parse(b"9007199254740992").is_err());
         assert!(parse(b"-9007199254740992").is_err());
+        assert!(parse(b"18446744073709551616").is_err());
+        assert!(parse(b"-9223372036854775809").is_err());
+        assert!(parse(b"1e400").is_err());
+        assert!(parse(b"9007199254740992.0").is_err());
+        assert!(parse(b"0.5").is_ok());
+        // What could not be read back is not written.
+        assert!(to_canonical(&Value::from(MAX_INTEGER)).is_ok());
+        assert!(to_canonical(&Value::from(MAX_INTEGER + 1)).is_err());
         assert!(parse(b"{} x").is_err());
         assert!(parse(b"{}{}").is_err());
         assert!(parse(b"\"\\ud800\"").is_err());

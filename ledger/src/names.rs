@@ -17,7 +17,7 @@ pub enum NameError {
     Artifact(String),
     /// Not a purl in the canonical form that we can compare bytewise.
     #[error(
-        "purl {0:?}: want pkg:type/name in canonical form, printable ASCII, at most 1024 bytes"
+        "purl {0:?}: want pkg:type/name in canonical form, at most 1024 bytes, percent-encoded (upper case) where it must be and nowhere else"
     )]
     Purl(String),
     /// A release's purl names no version.
@@ -69,41 +69,105 @@ pub fn check_artifact_name(name: &str) -> Result<(), NameError> {
     }
 }
 
-/// A purl or purl prefix, well enough formed to be compared byte for byte: `pkg:`, a
-/// lower-case type, a name, printable ASCII, no empty, `.` or `..` segment.
+/// A purl or purl prefix in its one form, so that it can be compared byte for byte: `pkg:`, a
+/// lower-case type, a name, at most 1024 bytes; no empty, `.` or `..` segment; at most one `@` in
+/// the path; what needs no percent-encoding has none, and what needs it has it with upper-case
+/// digits; qualifiers sorted by key, none empty. Two spellings of one purl would be released
+/// twice, or be two projects'. Rules of single types (such as lower-case names) are not looked at.
 ///
 /// # Errors
 /// [`NameError::Purl`].
 pub fn check_purl(purl: &str, prefix: bool) -> Result<(), NameError> {
-    let bad = || NameError::Purl(clip(purl));
-    let rest = purl.strip_prefix("pkg:").ok_or_else(bad)?;
-    let shown = percent_decode(purl);
-    if purl.len() > 1024
-        || !purl.bytes().all(|b| b.is_ascii_graphic())
-        || shown.chars().any(char::is_control)
-    {
-        return Err(bad());
-    }
-    let (kind, path) = rest.split_once('/').ok_or_else(bad)?;
-    let kind_ok = kind.starts_with(|c: char| c.is_ascii_lowercase())
-        && kind
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
-    let end = path.find(['?', '#']).unwrap_or(path.len());
-    let body = path.get(..end).unwrap_or("");
-    let body = if prefix {
-        body.strip_suffix('/').unwrap_or(body)
-    } else {
-        body
-    };
-    let path_ok = body
-        .split('/')
-        .all(|s| !s.is_empty() && s != "." && s != "..");
-    if kind_ok && path_ok {
+    if purl.len() <= 1024 && canonical_purl(purl, prefix).is_some() {
         Ok(())
     } else {
-        Err(bad())
+        Err(NameError::Purl(clip(purl)))
     }
+}
+
+fn canonical_purl(purl: &str, prefix: bool) -> Option<()> {
+    let require = |holds: bool| holds.then_some(());
+    let (kind, rest) = purl.strip_prefix("pkg:")?.split_once('/')?;
+    require(
+        kind.starts_with(|c: char| c.is_ascii_lowercase())
+            && kind
+                .bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-')),
+    )?;
+    let segments = |s: &str| {
+        s.split('/')
+            .all(|s| !matches!(s, "." | "..") && canonical_part(s))
+    };
+    let (rest, subpath) = match rest.split_once('#') {
+        Some((rest, subpath)) => (rest, Some(subpath)),
+        None => (rest, None),
+    };
+    let (path, qualifiers) = match rest.split_once('?') {
+        Some((path, qualifiers)) => (path, Some(qualifiers)),
+        None => (rest, None),
+    };
+    let (name, version) = match path.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (path, None),
+    };
+    let directory = prefix && version.or(qualifiers).or(subpath).is_none();
+    let name = match name.strip_suffix('/') {
+        Some(shorter) if directory => shorter,
+        _ => name,
+    };
+    require(segments(name))?;
+    require(version.is_none_or(canonical_part))?;
+    require(subpath.is_none_or(segments))?;
+    let mut last = "";
+    for qualifier in qualifiers.iter().flat_map(|q| q.split('&')) {
+        let (key, value) = qualifier.split_once('=')?;
+        require(
+            key > last
+                && key.starts_with(|c: char| c.is_ascii_lowercase())
+                && key
+                    .bytes()
+                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_'))
+                && canonical_part(value),
+        )?;
+        last = key;
+    }
+    Some(())
+}
+
+/// Whether a part of a purl is not empty, UTF-8 without control characters when decoded, and
+/// percent-encoded exactly where it must be.
+fn canonical_part(part: &str) -> bool {
+    let plain = |b: u8| matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b':');
+    let mut decoded = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    loop {
+        match rest {
+            [] => break,
+            [b'%', high, low, tail @ ..] => {
+                let digit = |b: u8| match b {
+                    b'0'..=b'9' => Some(b - b'0'),
+                    b'A'..=b'F' => Some(b - b'A' + 10),
+                    _ => None,
+                };
+                let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+                    return false;
+                };
+                let byte = high << 4 | low;
+                if plain(byte) {
+                    return false;
+                }
+                decoded.push(byte);
+                rest = tail;
+            }
+            [b, tail @ ..] if plain(*b) => {
+                decoded.push(*b);
+                rest = tail;
+            }
+            _ => return false,
+        }
+    }
+    std::str::from_utf8(&decoded)
+        .is_ok_and(|text| !text.is_empty() && !text.chars().any(char::is_control))
 }
 
 /// The version that a purl names: what follows the last `@` of its path, before any
@@ -233,5 +297,51 @@ mod tests {
         );
         assert_eq!(purl_version("pkg:generic/a"), None);
         assert_eq!(purl_version("pkg:generic/a@"), None);
+    }
+
+    #[test]
+    fn a_purl_has_one_spelling() {
+        for ok in [
+            "pkg:generic/x@1.0",
+            "pkg:generic/acme/x@1:2~3?arch=x86_64&os=linux#a/b",
+            "pkg:npm/%40acme/x@1%2B2",
+            "pkg:generic/%C3%A9@1",
+        ] {
+            assert_eq!(check_purl(ok, false), Ok(()), "{ok}");
+        }
+        for bad in [
+            "pkg:generic/x@1%2E0",
+            "pkg:generic/%78@1.0",
+            "pkg:generic/x@1%2b2",
+            "pkg:generic/x@1+2",
+            "pkg:generic/x@1%",
+            "pkg:generic/x@1%+1",
+            "pkg:generic/x@1%FF",
+            "pkg:generic/x@0@1",
+            "pkg:generic/@acme/x@1",
+            "pkg:generic/x@",
+            "pkg:generic/x@1/",
+            "pkg:generic/x@1?",
+            "pkg:generic/x@1#",
+            "pkg:generic/x@1?os=",
+            "pkg:generic/x@1?os=a&arch=b",
+            "pkg:generic/x@1?os=a&os=b",
+            "pkg:generic/x@1?OS=a",
+            "pkg:generic/x@1?os=a/b",
+            "pkg:generic/x@1#a/../b",
+            "pkg:generic/x/@1",
+        ] {
+            assert!(check_purl(bad, false).is_err(), "{bad}");
+        }
+        for (prefix, ok) in [
+            ("pkg:generic/acme/", true),
+            ("pkg:generic/acme", true),
+            ("pkg:generic/%61cme", false),
+            ("pkg:generic/acme//", false),
+            ("pkg:generic/", false),
+            ("pkg:generic/x@1/", false),
+        ] {
+            assert_eq!(check_purl(prefix, true).is_ok(), ok, "{prefix}");
+        }
     }
 }
