@@ -20,6 +20,15 @@ macro_rules! sayln {
     }};
 }
 
+/// Runs a step of the verifier unless the build takes it out (see [`verify`]).
+macro_rules! step {
+    ($name:tt, $check:expr) => {
+        if cfg!(not(without = $name)) {
+            $check?
+        }
+    };
+}
+
 pub mod cli;
 pub mod cmd;
 pub mod fail;
@@ -28,4 +37,6 @@ pub mod memory;
 pub mod place;
 pub mod policy;
 pub mod refused;
+mod signed;
+pub mod verdict;
 pub mod verify;

@@ -4,6 +4,7 @@
 //! The struct is pure; [`Memory::load`] and [`Memory::save`] are the only I/O. A memory that
 //! cannot be read is an error, never an empty memory: forgetting is what an attacker wants.
 
+use crate::refused::{Refused, differ};
 use ledger::state::StateDocument;
 use ledger::{Hash, hex32};
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,56 @@ impl Memory {
             .and_then(|()| file.as_file().sync_all())
             .map_err(io)?;
         file.persist(path).map_err(|e| io(e.error))?;
+        // The name is durable with the directory; not every system can sync one.
+        if cfg!(unix)
+            && let Ok(directory) = std::fs::File::open(directory)
+        {
+            let _ = directory.sync_all();
+        }
+        Ok(())
+    }
+
+    /// Takes up what a verdict proved, and saves it where that is new. What other processes
+    /// remembered since this memory was loaded is kept: the file is read again under a lock
+    /// (`<path>.lock`), so that no process sets it back.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; what is on disk is then as it was.
+    pub fn learn_at(
+        &mut self,
+        path: &Path,
+        origin: &str,
+        proven: &crate::verify::Proven,
+    ) -> Result<(), MemoryError> {
+        let mut known = self.clone();
+        known.learn(origin, proven);
+        if known == *self {
+            return Ok(());
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let name = PathBuf::from(name);
+        let io = |source| MemoryError::Io {
+            path: name.clone(),
+            source,
+        };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(io)?;
+        }
+        let lock = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&name)
+            .map_err(io)?;
+        lock.lock().map_err(io)?;
+        let mut newest = Self::load(path)?;
+        let before = newest.clone();
+        newest.learn(origin, proven);
+        if newest != before {
+            newest.save(path)?;
+        }
+        *self = newest;
         Ok(())
     }
 
@@ -172,5 +223,31 @@ impl Memory {
         if proven.release.index > release.index {
             *release = proven.release.clone();
         }
+    }
+}
+
+/// A newer head is remembered only where it withdraws the same.
+pub(crate) fn not_stale(
+    remembered: &SeenHead,
+    size: u64,
+    state: &StateDocument,
+) -> Result<(), Refused> {
+    if remembered.state.withdrawn == state.withdrawn {
+        return Ok(());
+    }
+    Err(Refused::NeedsRefresh {
+        remembered: remembered.size,
+        got: size,
+    })
+}
+
+/// The release is not older than the newest that is remembered or floored.
+pub(crate) fn not_older(index: u64, newest: Option<u64>) -> Result<(), Refused> {
+    match newest {
+        Some(n) if index < n => Err(Refused::Rollback(differ(
+            format!("log index {n} or later"),
+            format!("log index {index}"),
+        ))),
+        _ => Ok(()),
     }
 }

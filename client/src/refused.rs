@@ -158,3 +158,12 @@ impl Refused {
         matches!(self, Self::NeedsRefresh { .. })
     }
 }
+
+/// Requires that the two are the same.
+pub(crate) fn same<T: ToString + PartialEq>(expected: &T, got: &T) -> Result<(), Differ> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(differ(expected.to_string(), got.to_string()))
+    }
+}

@@ -7,10 +7,14 @@
 //! Each step can be taken out by `--cfg without="<step>"` in a build of its own, which the
 //! tests use to show that every one of them matters. No feature of the crate does that.
 
-use crate::memory::{Memory, SeenCheckpoint, SeenHead, SeenRelease, release_key};
-use crate::policy::{Policy, ProjectPolicy};
-use crate::refused::differ;
+use crate::memory::{
+    Memory, SeenCheckpoint, SeenHead, SeenRelease, not_older, not_stale, release_key,
+};
+use crate::policy::Policy;
 pub use crate::refused::{Differ, Refused};
+use crate::refused::{differ, same};
+use crate::signed::{Signed, leaf_time, max_age, min_age};
+pub use crate::verdict::{Artifact, Proven, Verdict, Wanted};
 use ledger::bundle::{Bundle, Included};
 use ledger::fold::{check_first_statement, check_release};
 use ledger::leaf::{HeadLeaf, Leaf, StatementLeaf};
@@ -19,187 +23,6 @@ use ledger::statement::{Body, Project, Subject};
 use ledger::{Hash, hex32, names};
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
-use tlog::vkey::VerifierKey;
-
-/// Cosignatures dated later than this after `now` are not counted, in seconds.
-pub const FUTURE_SECONDS: u64 = 300;
-/// A leaf's time may be later than its first-public time by this, in seconds.
-pub const LEAF_SECONDS: u64 = 300;
-
-/// What was downloaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Artifact<'a> {
-    /// The name that it must have been released under.
-    pub name: &'a str,
-    /// SHA-256 of its bytes.
-    pub sha256: Hash,
-    /// Its size in bytes.
-    pub size: u64,
-}
-
-/// What was asked for.
-#[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
-    /// The project, pinned by the policy.
-    pub project: &'a ProjectPolicy,
-    /// The version, where one was named.
-    pub version: Option<&'a str>,
-    /// Whether, without a version, an older release than remembered or floored is refused.
-    pub no_rollback: bool,
-}
-
-/// What a successful verification proved, for the memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proven {
-    /// The project's id.
-    pub project: Hash,
-    /// The artifact's name.
-    pub artifact: String,
-    /// The head's checkpoint.
-    pub checkpoint: SeenCheckpoint,
-    /// The project's head.
-    pub head: SeenHead,
-    /// The release.
-    pub release: SeenRelease,
-}
-
-/// A successful verification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// The release's purl.
-    pub purl: String,
-    /// The release's version.
-    pub version: String,
-    /// Its log index.
-    pub index: u64,
-    /// Its PAE hash.
-    pub pae_hash: Hash,
-    /// The release keys that signed it.
-    pub keys: Vec<ledger::KeyId>,
-    /// Version of the project statement that authorised them, and its log index.
-    pub authorised_by: (u64, u64),
-    /// Unix seconds from which the quorum's cosignatures show it to be public.
-    pub first_public: Option<u64>,
-    /// Unix seconds of the view, by the quorum's cosignatures.
-    pub view_time: Option<u64>,
-    /// What the memory should take up.
-    pub proven: Proven,
-}
-
-/// Runs a step unless the build takes it out (see the module's text).
-macro_rules! step {
-    ($name:tt, $check:expr) => {
-        if cfg!(not(without = $name)) {
-            $check?
-        }
-    };
-}
-
-/// A signed checkpoint whose signatures were checked.
-struct Signed {
-    text: String,
-    checkpoint: Checkpoint,
-    log_keys_signed: Vec<bool>,
-    /// Per witness line of the policy: the times of its cosignatures, none in the future.
-    times: Vec<(String, Vec<u64>)>,
-}
-
-impl Signed {
-    fn read(text: &str, policy: &Policy, now: u64) -> Result<Self, Refused> {
-        let bad = |e: String| Refused::Checkpoint(e);
-        let note = Note::parse(text.as_bytes()).map_err(|e| bad(e.to_string()))?;
-        let checkpoint = Checkpoint::parse(&note.text).map_err(|e| bad(e.to_string()))?;
-        step!(
-            "origin",
-            same(&policy.log.origin, &checkpoint.origin).map_err(Refused::Origin)
-        );
-        let logs = policy.log.vkeys.len();
-        let mut keys: Vec<VerifierKey> = policy.log.vkeys.clone();
-        keys.extend(policy.witnesses.witnesses().iter().map(|w| w.key.clone()));
-        let verified = note.verify(&keys).map_err(|e| bad(e.to_string()))?;
-        let mut log_keys_signed = vec![false; logs];
-        let mut times: Vec<(String, Vec<u64>)> = policy
-            .witnesses
-            .witnesses()
-            .iter()
-            .map(|w| (w.name.clone(), Vec::new()))
-            .collect();
-        for v in verified {
-            if let Some(signed) = log_keys_signed.get_mut(v.key) {
-                *signed = true;
-            } else if let Some((_, list)) = times.get_mut(v.key - logs) {
-                // A cosignature from the future proves no time, and counts for nothing.
-                let future = |t: &u64| {
-                    cfg!(not(without = "future")) && *t > now.saturating_add(FUTURE_SECONDS)
-                };
-                list.extend(v.timestamp.filter(|t| !future(t)));
-            }
-        }
-        Ok(Self {
-            text: text.to_owned(),
-            checkpoint,
-            log_keys_signed,
-            times,
-        })
-    }
-
-    fn of<'a>(&'a self, witness: &str) -> &'a [u64] {
-        self.times
-            .iter()
-            .find(|(name, _)| name == witness)
-            .map_or(&[], |(_, t)| t)
-    }
-
-    fn log_keys(&self, policy: &Policy) -> Result<(), Refused> {
-        match self
-            .log_keys_signed
-            .iter()
-            .zip(&policy.log.vkeys)
-            .find(|(signed, _)| !**signed)
-        {
-            Some((_, key)) => Err(Refused::LogKey(hex::encode(key.key_id()))),
-            None => Ok(()),
-        }
-    }
-
-    fn quorum(&self, policy: &Policy) -> bool {
-        policy.witnesses.met(&|w| !self.of(w).is_empty())
-    }
-
-    /// The smallest T such that the cosignatures dated ≤ T meet the quorum.
-    fn first_time(&self, policy: &Policy) -> Option<u64> {
-        policy
-            .witnesses
-            .kth_smallest(&|w| self.of(w).iter().copied().min())
-    }
-
-    /// The largest T such that the cosignatures dated ≥ T meet the quorum.
-    fn view_time(&self, policy: &Policy) -> Option<u64> {
-        policy
-            .witnesses
-            .kth_largest(&|w| self.of(w).iter().copied().max())
-    }
-
-    fn includes(&self, what: &Included) -> Result<(), Refused> {
-        let c = &self.checkpoint;
-        tlog::proof::verify_inclusion(
-            &tlog::hash::leaf_hash(&what.leaf),
-            what.index,
-            c.size,
-            &what.proof,
-            &c.root,
-        )
-        .map_err(|e| Refused::Inclusion(format!("entry {}: {e}", what.index)))
-    }
-}
-
-fn same<T: ToString + PartialEq>(expected: &T, got: &T) -> Result<(), Differ> {
-    if expected == got {
-        Ok(())
-    } else {
-        Err(differ(expected.to_string(), got.to_string()))
-    }
-}
 
 fn statement(bytes: &[u8]) -> Result<StatementLeaf, String> {
     match Leaf::parse(bytes) {
@@ -227,9 +50,11 @@ pub fn verify(
     let now = now.max(seen.map_or(0, |s| s.view_time));
 
     // The head's checkpoint: origin, every log key, quorum.
-    let first = Signed::read(&bundle.first, policy, now)?;
+    // Where there is a later one, `first` needs no signature by a key of today's policy: the
+    // log's keys may have changed since, and the consistency proof makes it part of the view.
+    let first = Signed::read(&bundle.first, policy, now, bundle.latest.is_some())?;
     let latest = match &bundle.latest {
-        Some(l) => Some((Signed::read(&l.checkpoint, policy, now)?, l)),
+        Some(l) => Some((Signed::read(&l.checkpoint, policy, now, false)?, l)),
         None => None,
     };
     let view = latest.as_ref().map_or(&first, |(signed, _)| signed);
@@ -298,13 +123,17 @@ pub fn verify(
     // Revocations, withdrawals, ends of life: as proven by the head, and as remembered.
     let pae_hash = entry.envelope.pae_hash();
     let remembered = memory.projects.get(&hex32(&wanted.project.id));
-    let states = std::iter::once(&bundle.head.state).chain(remembered.map(|r| &r.state));
-    for state in states {
+    let states =
+        std::iter::once((size, &bundle.head.state)).chain(remembered.map(|r| (r.size, &r.state)));
+    for (at, state) in states {
         step!(
             "revoked",
             not_void(&entry, index, state, project.release_threshold)
         );
-        step!("end-of-life", not_ended(&release.purl, state));
+        // Unlike a revocation an end of life can become void: the newer view decides.
+        if at >= size {
+            step!("end-of-life", not_ended(&release.purl, state));
+        }
     }
     step!(
         "withdrawn",
@@ -539,44 +368,6 @@ fn subject<'a>(artifact: &Artifact<'_>, subjects: &'a [Subject]) -> Result<&'a S
     })
 }
 
-fn leaf_time(time: u64, first_public: Option<u64>) -> Result<(), Refused> {
-    match first_public {
-        Some(public) if time > public.saturating_add(LEAF_SECONDS) => Err(Refused::Time(format!(
-            "the log dated the entry {time}, but witnesses saw it at {public}"
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn min_age(policy: &Policy, first_public: Option<u64>, now: u64) -> Result<(), Refused> {
-    let Some(min) = policy.min_age else {
-        return Ok(());
-    };
-    let public = first_public.ok_or(Refused::Quorum)?;
-    let age = now.saturating_sub(public);
-    if age >= min {
-        Ok(())
-    } else {
-        Err(Refused::Time(format!(
-            "public for {age} s, the policy wants {min} s"
-        )))
-    }
-}
-
-fn max_age(policy: &Policy, view: Option<u64>, now: u64) -> Result<(), Refused> {
-    let Some(max) = policy.max_age else {
-        return Ok(());
-    };
-    let age = now.saturating_sub(view.ok_or(Refused::Quorum)?);
-    if age <= max {
-        Ok(())
-    } else {
-        Err(Refused::Time(format!(
-            "the view is {age} s old, the policy allows {max} s: refresh the bundle"
-        )))
-    }
-}
-
 fn not_forked(
     signed: &Signed,
     seen: Option<&SeenCheckpoint>,
@@ -594,26 +385,6 @@ fn not_forked(
         .and_then(|t| Note::parse(t.as_bytes()).ok());
     match floor.and_then(|n| Checkpoint::parse(&n.text).ok()) {
         Some(f) if fork(f.size, &hex32(&f.root)) => Err(Refused::Fork { size: c.size }),
-        _ => Ok(()),
-    }
-}
-
-fn not_stale(remembered: &SeenHead, size: u64, state: &StateDocument) -> Result<(), Refused> {
-    if remembered.state.withdrawn == state.withdrawn {
-        return Ok(());
-    }
-    Err(Refused::NeedsRefresh {
-        remembered: remembered.size,
-        got: size,
-    })
-}
-
-fn not_older(index: u64, newest: Option<u64>) -> Result<(), Refused> {
-    match newest {
-        Some(n) if index < n => Err(Refused::Rollback(differ(
-            format!("log index {n} or later"),
-            format!("log index {index}"),
-        ))),
         _ => Ok(()),
     }
 }

@@ -447,6 +447,26 @@ fn two_checkpoints_that_are_not_one_history_are_refused() {
 }
 
 #[test]
+fn a_first_checkpoint_by_keys_of_yesterday_is_part_of_a_signed_view() {
+    let liar = Liar::new();
+    let plan = Plan {
+        more: 2,
+        ..liar.plan()
+    };
+    let resign = |mut bundle: Bundle| {
+        // Another log key and another witness key, of the same names' predecessors.
+        let text = bundle.first.split_once("\n\n").unwrap().0;
+        bundle.first = format!("{text}\n\n\u{2014} log.before AAAAAAA=\n");
+        bundle
+    };
+    let bundle = resign(liar.bundle(&plan));
+    assert_eq!(liar.kind_of(&bundle, plan.id), "verified");
+    // By itself it is worth nothing.
+    let bundle = resign(liar.bundle(&liar.plan()));
+    assert_eq!(liar.kind_of(&bundle, plan.id), "checkpoint-invalid");
+}
+
+#[test]
 fn a_release_logged_after_its_first_checkpoint_is_refused() {
     // `first` is dated by witnesses: one that does not hold the release proves nothing about
     // when it became public.

@@ -344,6 +344,14 @@ fn remembered_revocations_ends_of_life_and_withdrawals_bind_an_older_view() {
         });
     };
     assert_eq!(remember(&end), "withdrawn");
+    // An end of life may turn out void, and then a newer head does not have it.
+    let mut c = genuine();
+    let mut state = base.proven.head.state.clone();
+    end(&mut state);
+    c.memory
+        .projects
+        .insert(id.clone(), SeenHead { size: 4, state });
+    assert_eq!(c.kind(), "verified");
     assert_eq!(remember(&|s| s.withdrawn = [1; 32]), "needs-refresh");
 }
 
@@ -424,4 +432,27 @@ fn memory_never_goes_back() {
         Memory::load(&path).is_err(),
         "a broken memory is an error, never an empty one"
     );
+}
+
+#[test]
+fn two_processes_do_not_set_the_memory_back() {
+    let golden = golden();
+    let (old, new) = (
+        case(&golden, 0).run().unwrap(),
+        case(&golden, 2).run().unwrap(),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/state.json");
+    // Both load before either saves; the one that saw less is the later to save.
+    let (mut slow, mut fast) = (Memory::load(&path).unwrap(), Memory::load(&path).unwrap());
+    fast.learn_at(&path, "log.example", &new.proven).unwrap();
+    let both = Memory::load(&path).unwrap();
+    slow.learn_at(&path, "log.example", &old.proven).unwrap();
+    let after = Memory::load(&path).unwrap();
+    assert_eq!(
+        after.logs["log.example"].size,
+        both.logs["log.example"].size
+    );
+    assert_eq!(after.projects, both.projects);
+    assert_eq!(slow, after);
 }

@@ -1,0 +1,159 @@
+//! A checkpoint as the verifier sees it: which keys have signed it, and what its witnesses'
+//! cosignatures say of time (docs/formats.md, "Bundle"). Pure, as the verifier is.
+
+use crate::policy::Policy;
+use crate::refused::{Refused, same};
+use ledger::bundle::Included;
+use tlog::checkpoint::Checkpoint;
+use tlog::note::{Note, NoteError};
+use tlog::vkey::VerifierKey;
+
+/// Cosignatures dated later than this after `now` are not counted, in seconds.
+pub const FUTURE_SECONDS: u64 = 300;
+/// A leaf's time may be later than its first-public time by this, in seconds.
+pub const LEAF_SECONDS: u64 = 300;
+
+/// A signed checkpoint whose signatures were checked.
+pub(crate) struct Signed {
+    pub(crate) text: String,
+    pub(crate) checkpoint: Checkpoint,
+    log_keys_signed: Vec<bool>,
+    /// Per witness line of the policy: the times of its cosignatures, none in the future.
+    times: Vec<(String, Vec<u64>)>,
+}
+
+impl Signed {
+    pub(crate) fn read(
+        text: &str,
+        policy: &Policy,
+        now: u64,
+        may_be_unsigned: bool,
+    ) -> Result<Self, Refused> {
+        let bad = |e: String| Refused::Checkpoint(e);
+        let note = Note::parse(text.as_bytes()).map_err(|e| bad(e.to_string()))?;
+        let checkpoint = Checkpoint::parse(&note.text).map_err(|e| bad(e.to_string()))?;
+        step!(
+            "origin",
+            same(&policy.log.origin, &checkpoint.origin).map_err(Refused::Origin)
+        );
+        let logs = policy.log.vkeys.len();
+        let mut keys: Vec<VerifierKey> = policy.log.vkeys.clone();
+        keys.extend(policy.witnesses.witnesses().iter().map(|w| w.key.clone()));
+        let verified = match note.verify(&keys) {
+            // Nobody known has signed: that says nothing by itself, and meets no policy.
+            Err(NoteError::NoKnownSignature { .. }) if may_be_unsigned => Vec::new(),
+            other => other.map_err(|e| bad(e.to_string()))?,
+        };
+        let mut log_keys_signed = vec![false; logs];
+        let mut times: Vec<(String, Vec<u64>)> = policy
+            .witnesses
+            .witnesses()
+            .iter()
+            .map(|w| (w.name.clone(), Vec::new()))
+            .collect();
+        for v in verified {
+            if let Some(signed) = log_keys_signed.get_mut(v.key) {
+                *signed = true;
+            } else if let Some((_, list)) = times.get_mut(v.key - logs) {
+                // A cosignature from the future proves no time, and counts for nothing.
+                let future = |t: &u64| {
+                    cfg!(not(without = "future")) && *t > now.saturating_add(FUTURE_SECONDS)
+                };
+                list.extend(v.timestamp.filter(|t| !future(t)));
+            }
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            checkpoint,
+            log_keys_signed,
+            times,
+        })
+    }
+
+    pub(crate) fn of<'a>(&'a self, witness: &str) -> &'a [u64] {
+        self.times
+            .iter()
+            .find(|(name, _)| name == witness)
+            .map_or(&[], |(_, t)| t)
+    }
+
+    pub(crate) fn log_keys(&self, policy: &Policy) -> Result<(), Refused> {
+        match self
+            .log_keys_signed
+            .iter()
+            .zip(&policy.log.vkeys)
+            .find(|(signed, _)| !**signed)
+        {
+            Some((_, key)) => Err(Refused::LogKey(hex::encode(key.key_id()))),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn quorum(&self, policy: &Policy) -> bool {
+        policy.witnesses.met(&|w| !self.of(w).is_empty())
+    }
+
+    /// The smallest T such that the cosignatures dated ≤ T meet the quorum.
+    pub(crate) fn first_time(&self, policy: &Policy) -> Option<u64> {
+        policy
+            .witnesses
+            .kth_smallest(&|w| self.of(w).iter().copied().min())
+    }
+
+    /// The largest T such that the cosignatures dated ≥ T meet the quorum.
+    pub(crate) fn view_time(&self, policy: &Policy) -> Option<u64> {
+        policy
+            .witnesses
+            .kth_largest(&|w| self.of(w).iter().copied().max())
+    }
+
+    pub(crate) fn includes(&self, what: &Included) -> Result<(), Refused> {
+        let c = &self.checkpoint;
+        tlog::proof::verify_inclusion(
+            &tlog::hash::leaf_hash(&what.leaf),
+            what.index,
+            c.size,
+            &what.proof,
+            &c.root,
+        )
+        .map_err(|e| Refused::Inclusion(format!("entry {}: {e}", what.index)))
+    }
+}
+
+pub(crate) fn leaf_time(time: u64, first_public: Option<u64>) -> Result<(), Refused> {
+    match first_public {
+        Some(public) if time > public.saturating_add(LEAF_SECONDS) => Err(Refused::Time(format!(
+            "the log dated the entry {time}, but witnesses saw it at {public}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn min_age(policy: &Policy, first_public: Option<u64>, now: u64) -> Result<(), Refused> {
+    let Some(min) = policy.min_age else {
+        return Ok(());
+    };
+    let public = first_public.ok_or(Refused::Quorum)?;
+    let age = now.saturating_sub(public);
+    if age >= min {
+        Ok(())
+    } else {
+        Err(Refused::Time(format!(
+            "public for {age} s, the policy wants {min} s"
+        )))
+    }
+}
+
+pub(crate) fn max_age(policy: &Policy, view: Option<u64>, now: u64) -> Result<(), Refused> {
+    let Some(max) = policy.max_age else {
+        return Ok(());
+    };
+    let age = now.saturating_sub(view.ok_or(Refused::Quorum)?);
+    if age <= max {
+        Ok(())
+    } else {
+        Err(Refused::Time(format!(
+            "the view is {age} s old, the policy allows {max} s: refresh the bundle"
+        )))
+    }
+}
