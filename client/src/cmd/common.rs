@@ -115,15 +115,12 @@ pub fn remember(
     policy: &Policy,
     proven: &crate::verify::Proven,
 ) -> Result<(), Fail> {
-    let before = memory.clone();
-    memory.learn(&policy.log.origin, proven);
-    if *memory == before {
-        return Ok(());
-    }
-    memory.save(path).map_err(|e| {
-        Fail::usage("state-unwritable", e.to_string())
-            .hint("give --state FILE in a directory that can be written")
-    })
+    memory
+        .learn_at(path, &policy.log.origin, proven)
+        .map_err(|e| {
+            Fail::usage("state-unwritable", e.to_string())
+                .hint("give --state FILE in a directory that can be written")
+        })
 }
 
 /// The clock, in Unix seconds.
