@@ -4,9 +4,10 @@
 
 use super::get::{FetchArgs, Prepared};
 use crate::fail::Fail;
-use crate::place::copy;
+use crate::place::{Copied, copy};
 use clap::Args;
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
@@ -38,6 +39,12 @@ pub fn run(args: &RunArgs) -> Result<i32, Fail> {
     let held = Held::new(&prepared.name)?;
     let copied = prepared.download(|reader, limit| copy(reader, &mut held.file(), limit))?;
     let held = held.seal()?;
+    // Hashed again where nobody can change them any more: what was hashed as it came could have
+    // been written over before it was sealed.
+    let copied = Copied {
+        over: copied.over,
+        ..held.hash()?
+    };
     let verdict = prepared
         .check(&copied)
         .map_err(|f| prepared.keep(Some(&held.path()), f))?;
@@ -83,11 +90,17 @@ fn cannot_hold(error: &dyn std::fmt::Display) -> Fail {
     .hint("use `countersign get`, and run the file that it places")
 }
 
+/// What `file` holds, from its beginning.
+fn hash(mut file: impl Read) -> Result<Copied, Fail> {
+    copy(&mut file, &mut std::io::sink(), u64::MAX).map_err(|e| cannot_hold(&e.message))
+}
+
 #[cfg(target_os = "linux")]
 mod held {
-    use super::{Fail, PathBuf, cannot_hold};
+    use super::{Copied, Fail, PathBuf, cannot_hold, hash};
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
     use std::fs::File;
+    use std::io::{Seek as _, SeekFrom};
     use std::os::fd::AsRawFd as _;
 
     /// The bytes in memory, without a name in any file system.
@@ -121,6 +134,12 @@ mod held {
             Ok(self)
         }
 
+        pub fn hash(&self) -> Result<Copied, Fail> {
+            let mut file = &self.0;
+            file.seek(SeekFrom::Start(0)).map_err(|e| cannot_hold(&e))?;
+            hash(file)
+        }
+
         pub fn path(&self) -> PathBuf {
             format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
         }
@@ -129,7 +148,7 @@ mod held {
 
 #[cfg(not(target_os = "linux"))]
 mod held {
-    use super::{Fail, PathBuf, cannot_hold};
+    use super::{Copied, Fail, PathBuf, cannot_hold, hash};
     use std::fs::{File, OpenOptions};
     use tempfile::TempDir;
 
@@ -172,6 +191,10 @@ mod held {
             Ok(self)
         }
 
+        pub fn hash(&self) -> Result<Copied, Fail> {
+            hash(File::open(&self.path).map_err(|e| cannot_hold(&e))?)
+        }
+
         pub fn path(&self) -> PathBuf {
             self.path.clone()
         }
@@ -191,3 +214,33 @@ mod held {
 }
 
 use held::Held;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn what_is_judged_is_what_was_sealed_not_what_came() {
+        let held = Held::new("tool").unwrap();
+        let copied = copy(&mut &b"genuine"[..], &mut held.file(), 7).unwrap();
+        // As another process of the same user could, before the seal.
+        #[cfg(target_os = "linux")]
+        {
+            let mut other = std::fs::File::options()
+                .write(true)
+                .open(held.path())
+                .unwrap();
+            other.write_all(b"changed").unwrap();
+            drop(other);
+        }
+        #[cfg(not(target_os = "linux"))]
+        std::fs::write(held.path(), b"changed").unwrap();
+        let held = held.seal().unwrap();
+        let sealed = held.hash().unwrap();
+        assert_eq!(copied.sha256, ledger::sha256(b"genuine"));
+        assert_eq!(sealed.sha256, ledger::sha256(b"changed"));
+        assert_eq!((sealed.size, sealed.over), (7, false));
+    }
+}
