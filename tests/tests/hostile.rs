@@ -590,6 +590,17 @@ fn error_pages_and_web_pages_are_not_bundles() {
     bench.refused(&format!("{}/big", server.url), 3, &["http-status"], &[]);
     let html = b"<!DOCTYPE html><title>Sign in to the conference network</title>".to_vec();
     let server = with_bundle(html.clone());
+    // What is no bundle at all is evidence like any other.
+    let url = format!("{}/x.sh", server.url);
+    let said = bench.get(&url, &["--save-refused", "kept"]);
+    bench.check(&said, 1, &["bundle-malformed"]);
+    let kept = list(&bench.path("kept"));
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let bundle = kept.iter().find(|n| n.ends_with(".bundle")).unwrap();
+    assert_eq!(
+        std::fs::read(bench.path("kept").join(bundle)).unwrap(),
+        html
+    );
     bench.refused(
         &format!("{}/x.sh", server.url),
         1,

@@ -121,7 +121,12 @@ impl<'a> Prepared<'a> {
         let fetcher = Fetcher::new(args.ca_file.as_deref())?;
         let url = args.bundle_url.clone().unwrap_or_else(|| beside(&args.url));
         let bundle_bytes = fetcher.get_bytes(&url, MAX_BUNDLE_BYTES)?;
-        let bundle = parse_bundle(&bundle_bytes).map_err(|f| f.detail("url", url))?;
+        let bundle = parse_bundle(&bundle_bytes).map_err(|f| {
+            let fail = f
+                .detail("url", url)
+                .detail("project", project.name.as_str());
+            keep(args, &name, &bundle_bytes, None, fail)
+        })?;
         Ok(Self {
             args,
             fetcher,
@@ -201,48 +206,53 @@ impl<'a> Prepared<'a> {
         verdict_line(verdict, &self.policy, &self.project.name, file)
     }
 
-    /// Where it was asked for and the file is not to be trusted, keeps the bundle, the refused
-    /// artifact if there is one, and what was refused, from where and when; says where.
+    /// See [`keep`].
     pub(crate) fn keep(&self, artifact: Option<&Path>, fail: Fail) -> Fail {
-        let Some(directory) = &self.args.save_refused else {
-            return fail;
-        };
-        if fail.code != crate::fail::UNTRUSTED {
-            return fail;
+        keep(self.args, &self.name, &self.bundle_bytes, artifact, fail)
+    }
+}
+
+/// Where it was asked for and the file is not to be trusted, keeps the bundle, the refused
+/// artifact if there is one, and what was refused, from where and when; says where.
+fn keep(args: &FetchArgs, name: &str, bundle: &[u8], artifact: Option<&Path>, fail: Fail) -> Fail {
+    let Some(directory) = &args.save_refused else {
+        return fail;
+    };
+    if fail.code != crate::fail::UNTRUSTED {
+        return fail;
+    }
+    let kept = || -> std::io::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        // Unix seconds in the name: evidence is never written over.
+        let time = now();
+        let at = |kind: &str| directory.join(format!("{name}.{time}.{kind}"));
+        let mut report = fail.json();
+        if let Some(fields) = report.as_object_mut() {
+            fields.insert("time".into(), time.into());
+            fields.insert("url".into(), args.url.as_str().into());
         }
-        let kept = || -> std::io::Result<()> {
-            std::fs::create_dir_all(directory)?;
-            // Unix seconds in the name: evidence is never written over.
-            let time = now();
-            let at = |kind: &str| directory.join(format!("{}.{time}.{kind}", self.name));
-            let mut report = fail.json();
-            if let Some(fields) = report.as_object_mut() {
-                fields.insert("time".into(), time.into());
-                fields.insert("url".into(), self.args.url.as_str().into());
-            }
-            OpenOptions::new()
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(at("json"))?
+            .write_all(report.to_string().as_bytes())?;
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(at("bundle"))?
+            .write_all(bundle)?;
+        if let Some(from) = artifact {
+            let mut to = OpenOptions::new()
                 .write(true)
                 .create_new(true)
-                .open(at("json"))?
-                .write_all(report.to_string().as_bytes())?;
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(at("bundle"))?
-                .write_all(&self.bundle_bytes)?;
-            if let Some(from) = artifact {
-                let mut to = OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .open(at("refused"))?;
-                std::io::copy(&mut std::fs::File::open(from)?, &mut to)?;
-            }
-            Ok(())
-        };
-        match kept() {
-            Ok(()) => fail.detail("kept in", directory.display().to_string()),
-            Err(e) => fail.detail("not kept", format!("{}: {e}", directory.display())),
+                .open(at("refused"))?;
+            std::io::copy(&mut std::fs::File::open(from)?, &mut to)?;
         }
+        Ok(())
+    };
+    match kept() {
+        Ok(()) => fail.detail("kept in", directory.display().to_string()),
+        Err(e) => fail.detail("not kept", format!("{}: {e}", directory.display())),
     }
 }
 
