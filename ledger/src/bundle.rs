@@ -126,7 +126,9 @@ impl Bundle {
         {
             return Err(BundleError::Version(version.chars().take(40).collect()));
         }
-        Ok(json::exactly(bytes, value)?)
+        let bundle: Self = json::exactly(bytes, value)?;
+        bundle.head.state.check_sets()?;
+        Ok(bundle)
     }
 
     /// The bundle's bytes.

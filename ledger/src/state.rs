@@ -5,12 +5,13 @@ use crate::encoding::{hex_hash, hex32, present};
 use crate::json::{self, JsonError};
 use crate::{Hash, sha256};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Everything about a project that a verifier may need to know was not left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct StateDocument {
-    /// Purl prefixes whose releases, past and later, are withdrawn; sorted by prefix.
+    /// Purl prefixes whose releases, past and later, are withdrawn; a set.
     pub end_of_life: Vec<EndOfLife>,
     /// Whether the operator has stopped admitting this project's statements.
     pub frozen: bool,
@@ -18,7 +19,7 @@ pub struct StateDocument {
     pub leaves: Leaves,
     /// The newest project statement.
     pub project: Current,
-    /// Revocations, one entry a target, sorted by target.
+    /// Revocations, one entry a target; a set.
     pub revoked: Vec<Revoked>,
     /// Root of the prefix tree of withdrawn releases and digests; zeros while empty.
     #[serde(with = "hex_hash")]
@@ -87,12 +88,42 @@ impl StateDocument {
         json::canonical_of(self)
     }
 
+    /// Requires that the lists that are sets are in their one order (by canonical JSON, without
+    /// repeats), with one revocation a target and one end of life a prefix.
+    ///
+    /// # Errors
+    /// [`JsonError::Shape`].
+    pub fn check_sets(&self) -> Result<(), JsonError> {
+        let targets = self.revoked.iter().map(|r| &r.target);
+        let prefixes = self.end_of_life.iter().map(|e| &e.prefix);
+        check_set("revoked", &self.revoked, targets)?;
+        check_set("endOfLife", &self.end_of_life, prefixes)
+    }
+
     /// The project's value in the ledger map: SHA-256 of the canonical JSON.
     ///
     /// # Errors
     /// As [`StateDocument::to_canonical`].
     pub fn hash(&self) -> Result<Hash, JsonError> {
         Ok(sha256(&self.to_canonical()?))
+    }
+}
+
+fn check_set<'a, T: Serialize>(
+    name: &str,
+    list: &[T],
+    keys: impl Iterator<Item = &'a String>,
+) -> Result<(), JsonError> {
+    let texts: Vec<Vec<u8>> = list
+        .iter()
+        .map(json::canonical_of)
+        .collect::<Result<_, _>>()?;
+    if texts.is_sorted() && keys.collect::<BTreeSet<_>>().len() == list.len() {
+        Ok(())
+    } else {
+        Err(JsonError::Shape(format!(
+            "{name} must be sorted and without repeats"
+        )))
     }
 }
 
@@ -116,4 +147,49 @@ pub fn withdrawn_keys(pae_hash: &Hash, digests: impl IntoIterator<Item = Hash>) 
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn lists_that_are_sets_have_one_order() {
+        let revoked = |index, target: &str| Revoked {
+            index,
+            since: None,
+            statement: [1; 32],
+            target: target.into(),
+        };
+        let end = |prefix: &str| EndOfLife {
+            prefix: prefix.into(),
+            statement: [1; 32],
+        };
+        let state = |revoked, end_of_life| StateDocument {
+            end_of_life,
+            frozen: false,
+            leaves: Leaves {
+                root: [0; 32],
+                size: 0,
+            },
+            project: Current {
+                statement: [0; 32],
+                version: 1,
+            },
+            revoked,
+            withdrawn: [0; 32],
+        };
+        for (document, ok) in [
+            (state(vec![], vec![]), true),
+            (state(vec![revoked(1, "b"), revoked(2, "a")], vec![]), true),
+            (state(vec![revoked(2, "a"), revoked(1, "b")], vec![]), false),
+            (state(vec![revoked(1, "a"), revoked(2, "a")], vec![]), false),
+            (state(vec![], vec![end("pkg:a/b"), end("pkg:a/c")]), true),
+            (state(vec![], vec![end("pkg:a/c"), end("pkg:a/b")]), false),
+            (state(vec![], vec![end("pkg:a/b"), end("pkg:a/b")]), false),
+        ] {
+            assert_eq!(document.check_sets().is_ok(), ok, "{document:?}");
+        }
+    }
 }
