@@ -30,6 +30,9 @@ struct Genuine {
     small_bundle: Vec<u8>,
     /// `x.sh` 2.0.
     next_bundle: Vec<u8>,
+    /// The log's address, and its one tile as it was at the end.
+    log: String,
+    tile: Vec<u8>,
 }
 
 fn program(name: &str, dir: &Path) -> Command {
@@ -114,6 +117,7 @@ fn genuine() -> &'static Genuine {
         assert_eq!(said.code, 0, "{}", said.err);
         let next_bundle = std::fs::read(at("x.sh.bundle")).unwrap();
         let policy = std::fs::read_to_string(at("policy.toml")).unwrap();
+        let (log, tile) = (server.url.clone(), fetch(&server.url, "/tile/0/000.p/7"));
         server.stop().unwrap();
         Genuine {
             policy,
@@ -122,8 +126,25 @@ fn genuine() -> &'static Genuine {
             small,
             small_bundle,
             next_bundle,
+            log,
+            tile,
         }
     })
+}
+
+/// The body of an answer, by hand.
+fn fetch(url: &str, path: &str) -> Vec<u8> {
+    let host = url.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let head = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    answer.split_off(head + 4)
 }
 
 /// Answers one request, by its path, however it likes.
@@ -964,4 +985,53 @@ fn dripping_headers_are_left_in_time() {
     let said = run(command).unwrap();
     bench.check(&said, 3, &["unreachable"]);
     assert!(start.elapsed() < Duration::from_secs(150));
+}
+
+#[test]
+fn a_log_that_does_not_connect_to_what_is_remembered_is_refused() {
+    let g = genuine();
+    assert_eq!(g.tile.len(), 7 * 32, "the log of two releases has 7 leaves");
+    let mut other = g.tile.clone();
+    other[0] ^= 1;
+    let error = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let page = |body: &[u8]| {
+        let mut page = Vec::new();
+        whole(&mut page, body).unwrap();
+        page
+    };
+    for (tile, code, kind) in [
+        (page(&other), 1, "[not-consistent]"),
+        (page(&other[..32]), 3, "[tile-length]"),
+        (error, 3, "[http-status]"),
+        (page(&g.tile), 0, ""),
+    ] {
+        let server = Hostile::new(move |path, out| match path {
+            "/1/x.sh" => whole(out, &genuine().small),
+            "/1/x.sh.bundle" => whole(out, &genuine().small_bundle),
+            "/2/x.sh" => whole(out, b"exit 1\n"),
+            "/2/x.sh.bundle" => whole(out, &genuine().next_bundle),
+            _ => out.write_all(&tile),
+        });
+        let bench = Bench::new();
+        let policy = g.policy.replace(&g.log, &server.url);
+        assert_ne!(policy, g.policy);
+        std::fs::write(bench.path("policy.toml"), policy).unwrap();
+        let get = |version: &str, url: &str| {
+            let url = format!("{}{url}", server.url);
+            let args = ["get", &url, "-o", "down/file", "--policy", "policy.toml"];
+            bench
+                .client(&[&args[..], &["--version", version]].concat())
+                .0
+        };
+        let said = get("1.0", "/1/x.sh");
+        assert_eq!(said.code, 0, "{}", said.err);
+        let said = get("2.0", "/2/x.sh");
+        assert_eq!(said.code, code, "{}", said.err);
+        assert!(said.err.contains(kind), "{}", said.err);
+        let placed = std::fs::read(bench.path("down/file")).unwrap();
+        assert_eq!(placed == g.small, code != 0, "{code}");
+        // An older release is still that of the remembered tree, and its view too.
+        let said = get("1.0", "/1/x.sh");
+        assert_eq!(said.code, 0, "{}", said.err);
+    }
 }

@@ -141,12 +141,21 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// Verifies the bundle against what it says of the artifact; the size is known after it.
+    /// Verifies the bundle against what it says of the artifact, and that its log still shows
+    /// the history that is remembered; the size is known after it.
     pub(crate) fn check_bundle(&mut self) -> Result<(), Fail> {
         // Where the leaf cannot be read or lacks the name, the verifier says so.
         let (sha256, size) = released(&self.bundle, &self.name).unwrap_or(([0; 32], 0));
         self.size = size;
-        self.judge(sha256, size).map(|_| ())
+        let verdict = self.judge(sha256, size)?;
+        super::history::check(
+            &self.fetcher,
+            &self.policy.log,
+            self.memory.logs.get(&self.policy.log.origin),
+            &self.bundle,
+            &verdict.proven.checkpoint,
+        )
+        .map_err(|f| f.detail("project", self.project.name.as_str()))
     }
 
     fn refused(&self, refused: &Refused) -> Fail {

@@ -2,6 +2,7 @@
 //! verifiers (c2sp.org/tlog-proof). What the log serves is shown only when it is proven.
 
 use super::common::{PolicyArgs, load_policy, log_url, write_atomic};
+use super::history::Tiles;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use clap::{Args, Subcommand};
@@ -10,9 +11,9 @@ use serde_json::json;
 use std::path::PathBuf;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::{MAX_NOTE_BYTES, Note};
-use tlog::tile::{EntryTile, MAX_ENTRY_BYTES, TILE_WIDTH, Tile, parse_bundle, width_at};
+use tlog::tile::{EntryTile, MAX_ENTRY_BYTES, TILE_WIDTH, parse_bundle, width_at};
 use tlog::tlog_proof::TlogProof;
-use tlog::tree::{HashReader, TreeError, prove_inclusion};
+use tlog::tree::{TreeError, prove_inclusion};
 use tlog::vkey::VerifierKey;
 
 /// What to read of a log.
@@ -179,7 +180,7 @@ impl Log {
                 .hint("indexes count from 0; an entry that was just submitted is there after the next checkpoint"));
         }
         let leaf = self.leaf(tile, width, index % u64::from(TILE_WIDTH))?;
-        let proof = prove_inclusion(index, size, self).map_err(|e| match e {
+        let proof = prove_inclusion(index, size, &self.tiles()).map_err(|e| match e {
             TreeError::Read(fail) => fail,
             other => Fail::unchecked(other.kind(), other.to_string()),
         })?;
@@ -195,7 +196,7 @@ impl Log {
     fn leaf(&self, tile: u64, width: u16, offset: u64) -> Result<Vec<u8>, Fail> {
         let path = |width| EntryTile { index: tile, width }.path();
         let max = usize::from(TILE_WIDTH) * (MAX_ENTRY_BYTES + 2);
-        let (bytes, width) = self.partial_or_full(&path, width, max)?;
+        let (bytes, width) = self.tiles().partial_or_full(&path, width, max)?;
         let malformed =
             |why: String| Fail::unchecked("bad-entry-bundle", why).detail("log", self.url.as_str());
         let entries = parse_bundle(&bytes, width).map_err(|e| malformed(e.to_string()))?;
@@ -206,46 +207,11 @@ impl Log {
             .ok_or_else(|| malformed("the bundle is shorter than its path says".into()))
     }
 
-    /// A tile of `width`, or the full one that may have taken its place; and which it is.
-    fn partial_or_full(
-        &self,
-        path: &dyn Fn(u16) -> String,
-        width: u16,
-        max: usize,
-    ) -> Result<(Vec<u8>, u16), Fail> {
-        let url = |width| format!("{}/{}", self.url, path(width));
-        if width != TILE_WIDTH
-            && let Some(bytes) = self.fetcher.get_optional(&url(width), max)?
-        {
-            return Ok((bytes, width));
+    fn tiles(&self) -> Tiles<'_> {
+        Tiles {
+            fetcher: &self.fetcher,
+            url: &self.url,
         }
-        Ok((self.fetcher.get_bytes(&url(TILE_WIDTH), max)?, TILE_WIDTH))
-    }
-}
-
-impl HashReader for Log {
-    type Error = Fail;
-
-    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, Fail> {
-        let path = |width| {
-            Tile {
-                level,
-                index,
-                width,
-            }
-            .path()
-        };
-        let (mut bytes, got) = self.partial_or_full(&path, width, 32 * usize::from(TILE_WIDTH))?;
-        if bytes.len() != 32 * usize::from(got) {
-            return Err(Fail::unchecked(
-                "tile-length",
-                format!("{} has another length than its path says", path(got)),
-            )
-            .detail("expected", (32 * usize::from(got)).to_string())
-            .detail("got", bytes.len().to_string()));
-        }
-        bytes.truncate(32 * usize::from(width));
-        Ok(bytes)
     }
 }
 

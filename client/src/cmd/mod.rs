@@ -2,6 +2,7 @@
 
 pub mod common;
 pub mod get;
+mod history;
 pub mod keys;
 pub mod log;
 pub mod project;
