@@ -9,6 +9,7 @@ use crate::reject::Rejection;
 use crate::sequence::{Answer, Job, Queue};
 use crate::trust::TrustDocuments;
 use ledger::envelope::Envelope;
+use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, hex32};
 use std::sync::Arc;
@@ -91,8 +92,12 @@ impl App {
     /// [`Rejection`].
     pub fn admit(&self, body: &[u8]) -> Result<Admitted, Rejection> {
         Metrics::count(&self.log.metrics.submitted);
-        self.admit_uncounted(body)
-            .inspect_err(|_| Metrics::count(&self.log.metrics.refused))
+        self.admit_uncounted(body).inspect_err(|e| {
+            // Those turned away are counted as such.
+            if *e != Rejection::Busy {
+                Metrics::count(&self.log.metrics.refused);
+            }
+        })
     }
 
     fn admit_uncounted(&self, body: &[u8]) -> Result<Admitted, Rejection> {
@@ -111,6 +116,8 @@ impl App {
                 Some(_) if !self.open => return Ok(Admitted::Pending(pae)),
                 _ => {}
             },
+            // The log decides where it knows the project.
+            Body::Release(r) if self.stands(&r.package_id) => {}
             Body::Release(r) => match self.pending.get(&r.package_id) {
                 Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&w.id))),
                 Some(w) => return Err(Rejection::ProjectPending(hex32(&w.id))),
@@ -127,10 +134,38 @@ impl App {
                 .ok_or_else(|| refusal.into());
         }
         if matches!(statement.body, Body::Project(_)) && !self.open {
-            return Ok(Admitted::Pending(self.pending.add(envelope, now)?));
+            return self.wait_for_operator(envelope, statement, now);
         }
         self.queue_statement(envelope, statement)
             .map(Admitted::Queued)
+    }
+
+    fn wait_for_operator(
+        &self,
+        envelope: Envelope,
+        statement: Statement,
+        time: u64,
+    ) -> Result<Admitted, Rejection> {
+        let leaf = Leaf::Statement(Box::new(StatementLeaf {
+            envelope: envelope.clone(),
+            statement,
+            time,
+        }));
+        // What fits in no leaf is not for the operator to find out.
+        leaf.to_bytes()?;
+        let id = self.pending.add(envelope, time)?;
+        // Its twin may have been admitted since we looked; then nothing waits.
+        if self.stands(&id) {
+            self.pending.remove(&id)?;
+            if let Some(index) = self.standing(&id)? {
+                return Ok(Admitted::Stands(index));
+            }
+        }
+        Ok(Admitted::Pending(id))
+    }
+
+    fn stands(&self, project: &Hash) -> bool {
+        self.log.published().fold.project(project).is_some()
     }
 
     /// Hands a checked statement to the sequencer.
@@ -158,7 +193,7 @@ impl App {
     /// [`Error`]; done again at the next start.
     pub fn settle(&self) -> Result<(), Error> {
         for waiting in self.pending.all() {
-            if self.log.published().fold.project(&waiting.id).is_some() {
+            if self.stands(&waiting.id) {
                 self.trust.publish(&waiting.id)?;
                 self.pending.remove(&waiting.id)?;
             }

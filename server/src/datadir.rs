@@ -145,6 +145,7 @@ pub fn init(dir: &Path, origin: &str) -> Result<Vec<String>, Error> {
     let public = layout.public();
     fs::create_dir(&public).map_err(|e| Error::io(&public, &e))?;
     let keys = LogKeys::generate(&private, origin)?;
+    crate::recover::first_head(&layout, origin, &keys)?;
     sync(&private)?;
     let marker = Marker {
         api_version: ledger::API_VERSION.into(),

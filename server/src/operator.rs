@@ -90,6 +90,8 @@ pub fn listen(path: &Path) -> Result<UnixListener, Error> {
 pub async fn serve(listener: UnixListener, app: Arc<App>) {
     loop {
         match listener.accept().await {
+            // Whoever else could reach the socket, by a mode that somebody changed: not heard.
+            Ok((stream, _)) if !ours(&stream) => drop(stream),
             Ok((stream, _)) => {
                 let app = Arc::clone(&app);
                 tokio::spawn(async move {
@@ -100,6 +102,14 @@ pub async fn serve(listener: UnixListener, app: Arc<App>) {
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
+}
+
+/// Whether the other end is our own user, or root.
+fn ours(stream: &UnixStream) -> bool {
+    let us = rustix::process::geteuid().as_raw();
+    stream
+        .peer_cred()
+        .is_ok_and(|them| them.uid() == us || them.uid() == 0)
 }
 
 async fn answer(stream: UnixStream, app: &App) -> std::io::Result<()> {
@@ -166,7 +176,7 @@ fn one_pending(
     app: &App,
     project: &str,
     refused_too: bool,
-) -> Result<crate::pending::Waiting, String> {
+) -> Result<Arc<crate::pending::Waiting>, String> {
     let mut found = app.pending.find(project);
     found.retain(|w| refused_too || !w.refused);
     if found.len() > 1 {
@@ -192,7 +202,7 @@ async fn admit(app: &App, project: &str) -> Result<Value, String> {
         .check(&one.envelope, &one.statement, now)
         .map_err(|e| e.to_string())?;
     let answer = app
-        .queue_statement(one.envelope, one.statement)
+        .queue_statement(one.envelope.clone(), one.statement.clone())
         .map_err(|e| e.to_string())?;
     let index = wait(answer).await?;
     app.settle().map_err(|e| e.to_string())?;
@@ -203,8 +213,9 @@ async fn refuse(app: &App, project: &str, reason: Option<String>) -> Result<Valu
     let one = one_pending(app, project, false)?;
     let mut done = operation(app, Action::Refused, one.id, reason).await?;
     app.pending.refuse(&one.id).map_err(|e| e.to_string())?;
+    app.trust.forget(&one.id);
     if let Some(fields) = done.as_object_mut() {
-        fields.insert("name".into(), one.name.into());
+        fields.insert("name".into(), one.name.clone().into());
     }
     Ok(done)
 }

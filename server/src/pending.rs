@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A project statement that is not in the log.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub struct Waiting {
 pub struct Pending {
     dir: PathBuf,
     cap: usize,
-    waiting: Mutex<BTreeMap<Hash, Waiting>>,
+    waiting: Mutex<BTreeMap<Hash, Arc<Waiting>>>,
 }
 
 fn read(id: Hash, bytes: &[u8]) -> Option<Waiting> {
@@ -98,7 +98,7 @@ impl Pending {
                 dir: dir.display().to_string(),
                 what: format!("{name} is not a pending project; move it away"),
             })?;
-            waiting.insert(id, one);
+            waiting.insert(id, Arc::new(one));
         }
         Ok(Self {
             dir,
@@ -107,7 +107,7 @@ impl Pending {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Hash, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Hash, Arc<Waiting>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,25 +136,25 @@ impl Pending {
         }
         self.write(&one)?;
         let id = one.id;
-        waiting.insert(id, one);
+        waiting.insert(id, Arc::new(one));
         Ok(id)
     }
 
     /// One that waits, or was refused.
     #[must_use]
-    pub fn get(&self, id: &Hash) -> Option<Waiting> {
+    pub fn get(&self, id: &Hash) -> Option<Arc<Waiting>> {
         self.lock().get(id).cloned()
     }
 
     /// All, by id.
     #[must_use]
-    pub fn all(&self) -> Vec<Waiting> {
+    pub fn all(&self) -> Vec<Arc<Waiting>> {
         self.lock().values().cloned().collect()
     }
 
     /// Those of that id or name.
     #[must_use]
-    pub fn find(&self, id_or_name: &str) -> Vec<Waiting> {
+    pub fn find(&self, id_or_name: &str) -> Vec<Arc<Waiting>> {
         let id = from_hex32(id_or_name);
         self.lock()
             .values()
@@ -170,6 +170,7 @@ impl Pending {
     pub fn refuse(&self, id: &Hash) -> Result<(), StoreError> {
         let mut waiting = self.lock();
         if let Some(one) = waiting.get_mut(id) {
+            let one = Arc::make_mut(one);
             one.refused = true;
             self.write(one)?;
         }

@@ -33,18 +33,12 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<Recovered, Error> {
     let hot = SledHot::open(&layout.private().join("hot"))?;
     let blobs = FileBlobs::new(&layout.public());
-    let head = match hot.head()? {
-        Some(head) => head,
-        None => first_head(layout, origin, keys, &hot)?,
-    };
-    let path = layout.private().join("index");
-    let mut index = FjallIndex::open(&path)?;
-    if index.size()? > head.size {
-        // Derived from another state than this one: made anew.
-        drop(index);
-        std::fs::remove_dir_all(&path).map_err(|e| Error::io(&path, &e))?;
-        index = FjallIndex::open(&path)?;
-    }
+    // `init` made the first one: a log without a head has lost it, and never begins anew.
+    let head = hot.head()?.ok_or_else(|| Error::HalfWritten {
+        dir: layout.private().display().to_string(),
+        what: "the hot state in private/hot is empty: restore it".to_owned(),
+    })?;
+    let index = FjallIndex::open(&layout.private().join("index"))?;
     let mut replay = Replay {
         edge: Edge::new(),
         fold: Fold::new(origin),
@@ -53,8 +47,8 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
         rows: IndexBatch::default(),
         indexed: index.size()?,
     };
-    let outcome = replay
-        .all(&hot, &blobs, &index, &head)
+    let outcome = not_gone_back(&blobs, &index, &head)
+        .and_then(|()| replay.all(&hot, &blobs, &index, &head))
         .and_then(|()| agrees(&replay, &head, keys));
     let read_only = match outcome {
         Ok(()) => None,
@@ -70,6 +64,10 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
             drop_below: 0,
         };
         hot.commit(Some(&head), &step)?;
+    }
+    if replay.edge.size() != head.size || replay.edge.root() != head.root {
+        // Where reading stopped is not the right edge: it must not be served as if it were.
+        (replay.edge, replay.tail, replay.last) = (Edge::new(), Vec::new(), None);
     }
     let Replay {
         edge,
@@ -100,16 +98,33 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
     })
 }
 
-/// The signed checkpoint of the empty log.
-fn first_head(layout: &Layout, origin: &str, keys: &LogKeys, hot: &SledHot) -> Result<Head, Error> {
-    if layout.public().join("tile").exists() {
-        let what = "public/ holds tiles, but the hot state in private/hot is empty: restore it too"
-            .to_owned();
-        return Err(Error::HalfWritten {
-            dir: layout.public().display().to_string(),
-            what,
-        });
+/// The index and the blobs are written after the hot state's commit. Where one of them has
+/// entries that the hot state lacks, the hot state is older than what was signed: to go on
+/// from it would sign another history.
+fn not_gone_back(blobs: &FileBlobs, index: &FjallIndex, head: &Head) -> Result<(), Error> {
+    let went_back = |what: String| {
+        let size = head.size;
+        Err(damaged(format!(
+            "the hot state went back to size {size}: {what}"
+        )))
+    };
+    let indexed = index.size()?;
+    if indexed > head.size {
+        return went_back(format!("the index has {indexed} entries"));
     }
+    let bundle = EntryTile {
+        index: head.size / u64::from(TILE_WIDTH),
+        width: TILE_WIDTH,
+    };
+    if blobs.get(&bundle.path())?.is_some() {
+        return went_back(format!("{} stands", bundle.path()));
+    }
+    Ok(())
+}
+
+/// Makes the hot state of a new log, with the signed checkpoint of the empty tree.
+pub(crate) fn first_head(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<(), Error> {
+    let hot = SledHot::open(&layout.private().join("hot"))?;
     let root = tlog::hash::EMPTY_ROOT;
     let (fold, checkpoint) = (Fold::new(origin).digest(), keys.sign(0, root)?);
     let head = Head {
@@ -122,12 +137,12 @@ fn first_head(layout: &Layout, origin: &str, keys: &LogKeys, hot: &SledHot) -> R
     hot.commit(
         None,
         &HotBatch {
-            head: head.clone(),
+            head,
             entries: Vec::new(),
             drop_below: 0,
         },
     )?;
-    Ok(head)
+    Ok(())
 }
 
 fn damaged(what: impl Into<String>) -> Error {

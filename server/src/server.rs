@@ -167,12 +167,7 @@ impl Server {
                 Arc::clone(&app),
             ));
             let router = http::router(Arc::clone(&app));
-            let http = tokio::spawn(async move {
-                let graceful = axum::serve(listener, router).with_graceful_shutdown(async {
-                    let _ = stopped.await;
-                });
-                let _ = graceful.await;
-            });
+            let http = tokio::spawn(http::serve(listener, router, stopped));
             Ok::<_, Error>((addr, http))
         });
         let mut handle = Handle {

@@ -12,8 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// Documents of one project at most: anybody may upload, so there is an end.
-const PER_PROJECT: usize = 64;
+/// Documents of one project at most that no statement of it names. Version 1 cannot name
+/// one, since a document holds the hash of version 1; and anybody may upload, so there is an
+/// end. What a later version names as its `policy` is kept whatever strangers uploaded.
+const PER_PROJECT: usize = 8;
 
 /// Why a document is not kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -181,7 +183,7 @@ impl TrustDocuments {
         Ok(document)
     }
 
-    /// Keeps a checked document.
+    /// Keeps a checked document. `named`: a statement of the project names its hash.
     ///
     /// # Errors
     /// [`TrustRejection::TooMany`], [`TrustRejection::Store`].
@@ -191,6 +193,7 @@ impl TrustDocuments {
         bytes: &[u8],
         project: Hash,
         standing: Standing,
+        named: bool,
     ) -> Result<(), TrustRejection> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.contains_key(&hash) {
@@ -205,13 +208,17 @@ impl TrustDocuments {
             Standing::Pending => {
                 let dir = self.pending_dir(&project);
                 fs::create_dir_all(&dir).map_err(|e| StoreError::io(&dir, &e))?;
+                crate::store::sync_dir(&self.pending)?;
+                if dir.join(&name).exists() {
+                    return Ok(());
+                }
                 let held = fs::read_dir(&dir)
                     .map_err(|e| StoreError::io(&dir, &e))?
                     .count();
                 (dir, held)
             }
         };
-        if held >= PER_PROJECT {
+        if held >= PER_PROJECT && !named {
             return Err(TrustRejection::TooMany);
         }
         write_durably(&dir.join(name), bytes)?;
@@ -227,17 +234,23 @@ impl TrustDocuments {
     /// [`Error::Io`].
     pub fn publish(&self, project: &Hash) -> Result<(), Error> {
         let dir = self.pending_dir(project);
+        // Held to the end, so that no upload writes into the directory that goes.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         for (hash, path) in documents(&dir)? {
             let target = self.public.join(format!("{}.json", hex32(&hash)));
             fs::rename(&path, &target).map_err(|e| Error::io(&target, &e))?;
-            self.known
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(hash, *project);
+            known.insert(hash, *project);
         }
         crate::store::sync_dir(&self.public)?;
         let _ = fs::remove_dir(&dir);
         Ok(())
+    }
+
+    /// Drops what was uploaded for a project that was refused. What stays on an error is only
+    /// waste.
+    pub fn forget(&self, project: &Hash) {
+        let _known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = fs::remove_dir_all(self.pending_dir(project));
     }
 
     /// The one document whose hash begins with `prefix` (hex digits).

@@ -118,7 +118,7 @@ fn another_origin_in_the_marker_is_not_signed_for() {
 fn a_store_that_lost_its_hot_state_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     init(dir.path());
-    fs::create_dir_all(dir.path().join("public/tile/0")).unwrap();
+    fs::remove_dir_all(dir.path().join("private/hot")).unwrap();
     refused(SERVE, dir.path(), "hot state");
 }
 

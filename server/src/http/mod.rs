@@ -5,15 +5,17 @@ mod entries;
 mod lookups;
 mod ops;
 mod problem;
+mod serve;
 mod tiles;
 mod trust;
 
 pub use problem::Problem;
+pub use serve::serve;
 
 use crate::admit::App;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header;
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
@@ -25,14 +27,16 @@ use tokio::sync::Semaphore;
 pub const MAX_BODY: usize = 128 * 1024;
 /// Longest that a request may take, from its first header to the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Requests in hand at most; more are turned away at once.
-const IN_HAND: usize = 1024;
+/// Requests in hand at most; more are turned away at once. Those with a body have places of
+/// their own, so that bodies that trickle in keep nobody from reading.
+const READS: usize = 1024;
+const WRITES: usize = 1024;
 
 type Shared = State<Arc<App>>;
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
-    let slots = Arc::new(Semaphore::new(IN_HAND));
+    let slots = Arc::new([Semaphore::new(READS), Semaphore::new(WRITES)]);
     Router::new()
         .route("/checkpoint", get(tiles::checkpoint))
         .route("/tile/{*path}", get(tiles::tile))
@@ -61,8 +65,14 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn limits(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let Ok(_slot) = slots.try_acquire() else {
+async fn limits(
+    State(slots): State<Arc<[Semaphore; 2]>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let [reads, writes] = &*slots;
+    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let Ok(_slot) = if reading { reads } else { writes }.try_acquire() else {
         return Problem::new(
             503,
             "busy",
@@ -71,7 +81,7 @@ async fn limits(State(slots): State<Arc<Semaphore>>, request: Request, next: Nex
         .retry(1)
         .into_response();
     };
-    let Ok(response) = tokio::time::timeout(PATIENCE, next.run(request)).await else {
+    let Ok(mut response) = tokio::time::timeout(PATIENCE, next.run(request)).await else {
         return Problem::new(408, "timeout", "the request took more than 30 s").into_response();
     };
     let status = response.status();
@@ -88,6 +98,11 @@ async fn limits(State(slots): State<Arc<Semaphore>>, request: Request, next: Nex
         )
         .into_response();
     }
+    // What says nothing else may change at any time.
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache"));
     response
 }
 

@@ -22,6 +22,8 @@ pub async fn checkpoint(State(app): Shared) -> Response {
 pub async fn tile(State(app): Shared, uri: Uri) -> Result<Response, Problem> {
     // The path as it was sent: a percent-encoded spelling is not the specification's.
     let path = uri.path().trim_start_matches('/').to_owned();
+    // What a damaged log serves must not stay in caches after its repair.
+    let keep = app.log.read_only().map_or(FOREVER, |_| "no-store");
     let bytes = blocking(move || {
         let no = |_| {
             Problem::new(
@@ -41,7 +43,7 @@ pub async fn tile(State(app): Shared, uri: Uri) -> Result<Response, Problem> {
     .await?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
-        (header::CACHE_CONTROL, FOREVER),
+        (header::CACHE_CONTROL, keep),
     ];
     Ok((headers, bytes).into_response())
 }

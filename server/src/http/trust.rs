@@ -21,23 +21,21 @@ pub async fn upload(
     blocking(move || {
         let document = TrustDocuments::check(&hash, &bytes, &app.log.origin, &app.log.vkeys)?;
         let project = document.project.id;
-        let admitted = app
-            .log
-            .published()
-            .fold
-            .project(&project)
-            .map(|p| p.current().project.name.clone());
-        let (standing, name) = match admitted {
-            Some(name) => (Standing::Admitted, name),
+        let admitted = app.log.published().fold.project(&project).map(|p| {
+            let named = p.versions().any(|v| v.project.policy == Some(hash));
+            (p.current().project.name.clone(), named)
+        });
+        let (standing, name, named) = match admitted {
+            Some((name, named)) => (Standing::Admitted, name, named),
             None => match app.pending.get(&project) {
-                Some(w) if !w.refused => (Standing::Pending, w.name),
+                Some(w) if !w.refused => (Standing::Pending, w.name.clone(), false),
                 _ => return Err(TrustRejection::UnknownProject(hex32(&project)).into()),
             },
         };
         if name != document.project.name {
             return Err(TrustRejection::UnknownProject(hex32(&project)).into());
         }
-        app.trust.keep(hash, &bytes, project, standing)?;
+        app.trust.keep(hash, &bytes, project, standing, named)?;
         // Admitted between the two looks: what was kept as pending is public now.
         if standing == Standing::Pending && app.log.published().fold.project(&project).is_some() {
             let failed = |_| Problem::new(500, "store-io", "the document could not be published");
