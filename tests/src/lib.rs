@@ -4,6 +4,9 @@
 
 pub mod fill;
 pub mod fuzz;
+pub mod load;
+pub mod random;
+pub mod wire;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
