@@ -4,6 +4,7 @@
 
 pub mod fill;
 pub mod fuzz;
+pub mod kills;
 pub mod load;
 pub mod random;
 pub mod wire;
@@ -107,11 +108,21 @@ impl Drop for Process {
 }
 
 /// The path of a built binary of this workspace, beside the running test's own. Cargo builds
-/// the binaries of every package that has integration tests before it runs any.
+/// the binaries of every package that has integration tests before it runs any. The directory
+/// in `COUNTERSIGN_BIN_DIR` goes before, to test programs that were built otherwise.
 ///
 /// # Errors
 /// A sentence that says how to build it.
 pub fn binary(name: &str) -> Result<PathBuf, String> {
+    if let Some(dir) = std::env::var_os("COUNTERSIGN_BIN_DIR") {
+        let path = Path::new(&dir).join(name);
+        let missing = format!("COUNTERSIGN_BIN_DIR: {} is no file", path.display());
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(missing)
+        };
+    }
     let me = std::env::current_exe().map_err(|e| e.to_string())?;
     let found = me
         .ancestors()
