@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 32 * 1024;
 
 /// What was copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

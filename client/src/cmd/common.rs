@@ -265,7 +265,7 @@ pub fn hash_file(path: &Path, mut progress: impl FnMut(u64)) -> Result<(ledger::
     let bad = |e: std::io::Error| Fail::usage("unreadable", format!("{}: {e}", path.display()));
     let mut file = std::fs::File::open(path).map_err(bad)?;
     let mut hasher = keys::Sha256Stream::new();
-    let mut buffer = vec![0u8; 256 * 1024];
+    let mut buffer = vec![0u8; 32 * 1024];
     let mut size = 0u64;
     loop {
         let n = file.read(&mut buffer).map_err(bad)?;
