@@ -37,12 +37,31 @@ fn read(bytes: &[u8]) -> Result<Head, StoreError> {
         .map_err(|e| StoreError::Damaged(format!("hot state: head record: {e}")))
 }
 
+/// Removes snapshots that a full disk or a crash kept from being finished. sled 0.34.7 takes
+/// `snap.*.generating` for the newest snapshot and then calls its data corrupted; without it
+/// it opens from the one before and its log, which hold everything that was flushed.
+fn forget_unfinished(path: &Path) -> Result<(), StoreError> {
+    let Ok(items) = std::fs::read_dir(path) else {
+        return Ok(());
+    };
+    for item in items {
+        let item = item.map_err(|e| StoreError::io(path, &e))?;
+        let name = item.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(item.path()).map_err(|e| StoreError::io(&item.path(), &e))?;
+        }
+    }
+    Ok(())
+}
+
 impl SledHot {
     /// Opens, or makes, the hot state at `path`.
     ///
     /// # Errors
     /// [`StoreError::Hot`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        forget_unfinished(path)?;
         // Bounded content wants a small cache; flushing is ours to do, at each commit.
         let config = sled::Config::new()
             .path(path)
@@ -137,6 +156,25 @@ mod tests {
             fold: [0; 32],
             checkpoint: format!("note {size}"),
         }
+    }
+
+    #[test]
+    fn an_unfinished_snapshot_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = HotBatch {
+            head: head(3),
+            entries: Vec::new(),
+            drop_below: 0,
+        };
+        let hot = SledHot::open(dir.path()).unwrap();
+        hot.commit(None, &first).unwrap();
+        drop(hot);
+        // As a full disk, or a crash while it is written, leaves it.
+        let unfinished = dir.path().join("snap.00000000000FFFFF.generating");
+        std::fs::write(&unfinished, []).unwrap();
+        let hot = SledHot::open(dir.path()).unwrap();
+        assert_eq!(hot.head().unwrap(), Some(head(3)));
+        assert!(!unfinished.exists());
     }
 
     #[test]
