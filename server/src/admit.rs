@@ -3,6 +3,8 @@
 //! the sequencer asks again, in order, without the signatures.
 
 use crate::error::Error;
+use crate::guard::Cause;
+use crate::limits::{Full, Limits, Place};
 use crate::log::{Log, Metrics};
 use crate::pending::Pending;
 use crate::reject::Rejection;
@@ -16,6 +18,16 @@ use std::sync::Arc;
 use std::sync::{PoisonError, RwLock};
 use tokio::sync::oneshot;
 
+/// All projects that are not in the log have one share of the queue.
+const NEW: Hash = [0; 32];
+
+fn full(why: Full) -> Rejection {
+    match why {
+        Full::All => Rejection::Busy,
+        Full::Share => Rejection::ProjectBusy,
+    }
+}
+
 /// What the HTTP routes and the operator's socket work with.
 pub struct App {
     /// The log.
@@ -26,6 +38,8 @@ pub struct App {
     pub trust: TrustDocuments,
     /// Whether projects are admitted without the operator.
     pub open: bool,
+    /// Who may send how much.
+    pub limits: Limits,
     queue: RwLock<Option<Queue>>,
 }
 
@@ -36,7 +50,7 @@ pub enum Admitted {
     /// The project awaits the operator.
     Pending(Hash),
     /// On its way; the answer comes when it is durable and in a signed checkpoint.
-    Queued(oneshot::Receiver<Answer>),
+    Queued(oneshot::Receiver<Answer>, Arc<Place>),
 }
 
 impl App {
@@ -47,6 +61,7 @@ impl App {
         pending: Pending,
         trust: TrustDocuments,
         open: bool,
+        limits: Limits,
         queue: Queue,
     ) -> Self {
         Self {
@@ -54,6 +69,7 @@ impl App {
             pending,
             trust,
             open,
+            limits,
             queue: RwLock::new(Some(queue)),
         }
     }
@@ -69,47 +85,39 @@ impl App {
     /// Hands a job to the sequencer.
     ///
     /// # Errors
-    /// [`Rejection::ReadOnly`], [`Rejection::Busy`], [`Rejection::Stopping`].
+    /// [`Rejection::CannotSign`], [`Rejection::Busy`], [`Rejection::Stopping`].
     pub fn push(&self, job: Job) -> Result<(), Rejection> {
         if let Some(why) = self.log.read_only() {
-            return Err(Rejection::ReadOnly(why.to_owned()));
+            return Err(Cause::ReadOnly(why.to_owned()).into());
         }
         let queue = self.queue.read().unwrap_or_else(PoisonError::into_inner);
-        queue
-            .as_ref()
-            .ok_or(Rejection::Stopping)?
-            .push(job)
-            .inspect_err(|e| {
-                if *e == Rejection::Busy {
-                    Metrics::count(&self.log.metrics.turned_away);
-                }
-            })
+        queue.as_ref().ok_or(Rejection::Stopping)?.push(job)
     }
 
-    /// Takes a submission as far as it goes without the sequencer.
+    /// Takes a submission as far as it goes without the sequencer. Where `exempt`, no
+    /// project's quota holds.
     ///
     /// # Errors
     /// [`Rejection`].
-    pub fn admit(&self, body: &[u8]) -> Result<Admitted, Rejection> {
-        Metrics::count(&self.log.metrics.submitted);
-        self.admit_uncounted(body).inspect_err(|e| {
-            // Those turned away are counted as such.
-            if *e != Rejection::Busy {
-                Metrics::count(&self.log.metrics.refused);
-            }
+    pub fn admit(&self, body: &[u8], exempt: bool) -> Result<Admitted, Rejection> {
+        let metrics = &self.log.metrics;
+        Metrics::count(&metrics.submitted);
+        self.admit_uncounted(body, exempt).inspect_err(|e| match e {
+            Rejection::Busy | Rejection::ProjectBusy => Metrics::count(&metrics.turned_away),
+            Rejection::ProjectRate(_) => Metrics::count(&metrics.project_limited),
+            _ => {}
         })
     }
 
-    fn admit_uncounted(&self, body: &[u8]) -> Result<Admitted, Rejection> {
+    fn admit_uncounted(&self, body: &[u8], exempt: bool) -> Result<Admitted, Rejection> {
         let envelope = Envelope::parse_submission(body)?;
         let statement = Statement::parse(&envelope.payload)?;
         let pae = envelope.pae_hash();
         if let Some(index) = self.standing(&pae)? {
             return Ok(Admitted::Stands(index));
         }
-        if let Some(why) = self.log.read_only() {
-            return Err(Rejection::ReadOnly(why.to_owned()));
-        }
+        let now = self.log.now();
+        self.log.guard().may_sign_soon(now)?;
         match &statement.body {
             Body::Project(_) => match self.pending.get(&pae) {
                 Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&pae))),
@@ -124,7 +132,14 @@ impl App {
                 None => {}
             },
         }
-        let now = self.log.now();
+        let project = self.share(&statement);
+        let quota = (!exempt && project != NEW).then_some(project);
+        // Looked at before the signatures are checked, spent after.
+        self.limits.places.look(&project).map_err(full)?;
+        if let Some(project) = quota {
+            let look = self.limits.projects.look(project);
+            look.map_err(Rejection::ProjectRate)?;
+        }
         let checked = self.log.published().fold.check(&envelope, &statement, now);
         if let Err(refusal) = checked {
             // Its twin may have been published since we looked.
@@ -136,8 +151,22 @@ impl App {
         if matches!(statement.body, Body::Project(_)) && !self.open {
             return self.wait_for_operator(envelope, statement, now);
         }
-        self.queue_statement(envelope, statement)
-            .map(Admitted::Queued)
+        let place = self.limits.places.take(project).map_err(full)?;
+        if let Some(project) = quota {
+            let spent = self.limits.projects.spend(project);
+            spent.map_err(Rejection::ProjectRate)?;
+        }
+        let copy = Some(Arc::clone(&place));
+        let answer = self.queue_statement(envelope, statement, copy)?;
+        Ok(Admitted::Queued(answer, place))
+    }
+
+    /// Whose share of the queue a statement takes: its project's, if the log knows it.
+    fn share(&self, statement: &Statement) -> Hash {
+        match &statement.body {
+            Body::Release(r) if self.stands(&r.package_id) => r.package_id,
+            _ => NEW,
+        }
     }
 
     fn wait_for_operator(
@@ -168,7 +197,7 @@ impl App {
         self.log.published().fold.project(project).is_some()
     }
 
-    /// Hands a checked statement to the sequencer.
+    /// Hands a checked statement to the sequencer, with its place if it needs one.
     ///
     /// # Errors
     /// As [`App::push`].
@@ -176,11 +205,13 @@ impl App {
         &self,
         envelope: Envelope,
         statement: Statement,
+        place: Option<Arc<Place>>,
     ) -> Result<oneshot::Receiver<Answer>, Rejection> {
         let (reply, answer) = oneshot::channel();
         self.push(Job::Statement {
             envelope,
             statement: Box::new(statement),
+            place,
             reply,
         })?;
         Ok(answer)

@@ -200,7 +200,7 @@ impl DataDir {
     /// Opens and locks `dir`.
     ///
     /// # Errors
-    /// [`Error`]; [`Error::InUse`] where another server runs on it.
+    /// [`Error`]; [`Error::ReadOnlyFileSystem`]; [`Error::InUse`] where another server runs on it.
     pub fn open(dir: &Path) -> Result<Self, Error> {
         let layout = Layout::new(dir);
         let origin = layout.origin()?;
@@ -211,7 +211,10 @@ impl DataDir {
             .write(true)
             .mode(0o600)
             .open(&path);
-        let lock = lock.map_err(|e| Error::io(&path, &e))?;
+        let lock = lock.map_err(|e| match e.kind() {
+            std::io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnlyFileSystem(layout.shown()),
+            _ => Error::io(&path, &e),
+        })?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| Error::InUse(layout.shown()))?;
         Ok(Self {

@@ -55,6 +55,24 @@ pub enum Error {
     /// Another server holds the directory.
     #[error("{0} is in use by another countersign-server")]
     InUse(String),
+    /// The directory cannot be written, so neither locked nor recovered.
+    #[error(
+        "{0} is on a file system that is mounted read-only: the log cannot be opened there. Remount it for writing (look first why it is not); meanwhile any web server can serve {0}/public"
+    )]
+    ReadOnlyFileSystem(String),
+    /// Not even the store can be opened.
+    #[error("the log is not opened: {0}; make room and start again")]
+    NoRoom(crate::guard::Cause),
+    /// Fewer file descriptors than a log needs.
+    #[error(
+        "{found} file descriptors are too few, want {want}: raise the limit (ulimit -n, LimitNOFILE)"
+    )]
+    FewDescriptors {
+        /// How many there may be.
+        found: u64,
+        /// How many are needed.
+        want: u64,
+    },
     /// Not a name that a note's key can have.
     #[error(
         "origin {0:?}: want a name without spaces, control characters and '+', of at most 200 bytes"
@@ -96,6 +114,9 @@ impl Error {
             Self::NewerFormat { .. } => "data-newer-format",
             Self::OtherOrigin { .. } => "data-other-origin",
             Self::InUse(_) => "data-in-use",
+            Self::ReadOnlyFileSystem(_) => "file-system-read-only",
+            Self::NoRoom(cause) => cause.kind(),
+            Self::FewDescriptors { .. } => "few-descriptors",
             Self::BadOrigin(_) => "bad-origin",
             Self::Keys(_) => "log-keys",
             Self::Io { .. } => "io",

@@ -1,13 +1,15 @@
 //! What the server's parts share: the public view with the ledger's state at it, the
 //! store's readers, and whether the log may sign.
 
+use crate::datadir::Layout;
+use crate::guard::{self, Cause, Guard};
+pub use crate::metrics::Metrics;
 use crate::store::{Blobs, DigestHit, Index, IndexBatch, ProjectHit};
 use crate::view::{Reader, View};
 use ledger::fold::Fold;
 use ledger::leaf::Leaf;
 use ledger::statement::Body;
 use ledger::{Hash, hex32};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,26 +21,6 @@ pub struct Published {
     pub view: Arc<View>,
     /// What it means.
     pub fold: Fold,
-}
-
-/// Counters for `/metrics`.
-#[derive(Debug, Default)]
-pub struct Metrics {
-    /// Submissions.
-    pub submitted: AtomicU64,
-    /// Of these, refused.
-    pub refused: AtomicU64,
-    /// Of these, turned away because the queue was full.
-    pub turned_away: AtomicU64,
-    /// Batches committed.
-    pub batches: AtomicU64,
-}
-
-impl Metrics {
-    /// Adds one.
-    pub fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// A log that is being served.
@@ -54,7 +36,7 @@ pub struct Log {
     /// Counters.
     pub metrics: Metrics,
     published: RwLock<Published>,
-    read_only: Option<String>,
+    guard: Guard,
 }
 
 impl Log {
@@ -68,6 +50,7 @@ impl Log {
         read_only: Option<String>,
     ) -> Self {
         let (metrics, published) = (Metrics::default(), RwLock::new(published));
+        let guard = Guard::unwatched(read_only);
         Self {
             origin,
             vkeys,
@@ -75,7 +58,15 @@ impl Log {
             index,
             metrics,
             published,
-            read_only,
+            guard,
+        }
+    }
+
+    /// The same log, with what its signing needs watched from now on.
+    pub(crate) fn watched(self, layout: &Layout, settings: &guard::Settings) -> Self {
+        Self {
+            guard: self.guard.watching(layout, settings),
+            ..self
         }
     }
 
@@ -107,10 +98,25 @@ impl Log {
         }
     }
 
-    /// Why this log does not sign, where it does not.
+    /// Why this log does not sign until the next start, where it does not.
     #[must_use]
     pub fn read_only(&self) -> Option<&str> {
-        self.read_only.as_deref()
+        self.guard.read_only()
+    }
+
+    /// What says whether this log may sign.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Whether this log may sign now.
+    ///
+    /// # Errors
+    /// The [`Cause`] that forbids it.
+    pub fn may_sign(&self) -> Result<(), Cause> {
+        let last = self.published().fold.last_time();
+        self.guard.may_sign(last, 0)
     }
 
     /// The time of a leaf written now: never before the last one's.

@@ -1,6 +1,8 @@
 //! `countersign-server`: the log, for operators.
 #![forbid(unsafe_code)]
 
+mod serve_args;
+
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use countersign_server::datadir::Layout;
 use countersign_server::operator::{self, Request};
@@ -61,6 +63,10 @@ enum Command {
         /// Entries waiting at most; more are answered 503.
         #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         queue: u32,
+        #[command(flatten)]
+        limits: serve_args::LimitArgs,
+        #[command(flatten)]
+        guard: serve_args::GuardArgs,
     },
     /// List projects, and decide about them, on a running server.
     #[command(subcommand)]
@@ -165,18 +171,24 @@ fn run(command: Command) -> Result<(), Error> {
             admit,
             public_http,
             queue,
+            limits,
+            guard,
         } => {
             let config = Config {
                 listen,
                 open: matches!(admit, Admit::Open),
                 public_http,
                 queue: usize::try_from(queue).unwrap_or(1024),
+                limits: limits.into(),
+                guard: guard.into(),
                 ..Config::new(data)
             };
             let handle = Server::start(&config)?;
             if let Some(why) = handle.log().read_only() {
                 eprintln!("countersign-server: READ-ONLY, this log does not sign: {why}");
             }
+            // Says so on standard error where something that may pass is in the way.
+            let _ = handle.log().may_sign();
             say(&format!("listening on {}\n", handle.url()))?;
             handle.wait_for_signal()?;
             eprintln!("countersign-server: stopping");

@@ -202,7 +202,7 @@ async fn admit(app: &App, project: &str) -> Result<Value, String> {
         .check(&one.envelope, &one.statement, now)
         .map_err(|e| e.to_string())?;
     let answer = app
-        .queue_statement(one.envelope.clone(), one.statement.clone())
+        .queue_statement(one.envelope.clone(), one.statement.clone(), None)
         .map_err(|e| e.to_string())?;
     let index = wait(answer).await?;
     app.settle().map_err(|e| e.to_string())?;

@@ -1,10 +1,12 @@
 //! Why a submission is turned away: one type from admission to the HTTP answer.
 
+use crate::guard::Cause;
 use crate::store::StoreError;
 use ledger::envelope::EnvelopeError;
 use ledger::fold::Refusal;
 use ledger::leaf::LeafError;
 use ledger::statement::StatementError;
+use std::time::Duration;
 
 /// Why a submission is not in the log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,12 +27,18 @@ pub enum Rejection {
     /// The queue is full.
     #[error("the log has as many entries waiting as it takes")]
     Busy,
+    /// One project has as many waiting as there are free places.
+    #[error("this project has its share of the queue waiting already")]
+    ProjectBusy,
+    /// The project's quota is used up.
+    #[error("this project has released as much as this log takes from one project in that time")]
+    ProjectRate(Duration),
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
     /// The log does not sign.
-    #[error("the log is read-only: {0}")]
-    ReadOnly(String),
+    #[error(transparent)]
+    CannotSign(#[from] Cause),
     /// The operator refused this project.
     #[error("the log's operator refused project {0}")]
     ProjectRefused(String),
@@ -55,8 +63,10 @@ impl Rejection {
             Self::Refused(e) => e.kind(),
             Self::Leaf(e) => e.kind(),
             Self::Busy => "busy",
+            Self::ProjectBusy => "project-busy",
+            Self::ProjectRate(_) => "project-rate",
             Self::Stopping => "stopping",
-            Self::ReadOnly(_) => "read-only",
+            Self::CannotSign(cause) => cause.kind(),
             Self::ProjectRefused(_) => "project-refused",
             Self::ProjectPending(_) => "project-pending",
             Self::TooManyPending(_) => "too-many-pending",
@@ -83,8 +93,20 @@ impl Rejection {
             },
             Self::ProjectRefused(_) => 403,
             Self::ProjectPending(_) => 409,
-            Self::Busy | Self::Stopping | Self::ReadOnly(_) | Self::TooManyPending(_) => 503,
+            Self::ProjectBusy | Self::ProjectRate(_) => 429,
+            Self::Busy | Self::Stopping | Self::CannotSign(_) | Self::TooManyPending(_) => 503,
             Self::Store(_) => 500,
+        }
+    }
+
+    /// After how many seconds the same may be sent again, where that helps.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Busy | Self::ProjectBusy | Self::Stopping => Some(1),
+            Self::ProjectRate(wait) => Some(whole_seconds(*wait)),
+            Self::CannotSign(cause) => cause.passes().then_some(30),
+            _ => None,
         }
     }
 
@@ -92,9 +114,10 @@ impl Rejection {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Busy => {
+            Self::Busy | Self::ProjectBusy | Self::ProjectRate(_) => {
                 "send the same envelope again after Retry-After seconds: publishing is idempotent"
             }
+            Self::CannotSign(cause) => cause.hint(),
             Self::ProjectPending(_) => {
                 "wait with `countersign project status NAME --wait`, then publish again"
             }
@@ -108,4 +131,9 @@ impl Rejection {
             _ => return None,
         })
     }
+}
+
+/// A time to wait, as `Retry-After` has it: never too early.
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
+    (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }

@@ -4,7 +4,8 @@
 //! arrived while the last one was being made durable.
 
 use crate::error::Error;
-use crate::log::{Log, Metrics, index_rows, read_leaf, unix_now};
+use crate::limits::Place;
+use crate::log::{Log, index_rows, read_leaf, unix_now};
 use crate::logkeys::LogKeys;
 use crate::reject::Rejection;
 use crate::store::{Head, Hot, HotBatch, IndexBatch};
@@ -17,6 +18,7 @@ use ledger::{Hash, MAX_LEAF_BYTES};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::time::Instant;
 use tlog::hash::leaf_hash;
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle};
 use tlog::tree::Edge;
@@ -40,6 +42,8 @@ pub enum Job {
         envelope: Envelope,
         /// What it says.
         statement: Box<Statement>,
+        /// Its place in the queue, given back when the batch is made.
+        place: Option<Arc<Place>>,
         /// Where the answer goes.
         reply: oneshot::Sender<Answer>,
     },
@@ -62,6 +66,26 @@ pub enum Job {
         /// Where the answer goes.
         reply: oneshot::Sender<Answer>,
     },
+}
+
+impl Job {
+    /// About how many bytes it makes the log longer by.
+    fn bytes(&self) -> u64 {
+        let bytes = match self {
+            Self::Statement { envelope, .. } => envelope.payload.len().saturating_mul(2),
+            Self::Operation { .. } => 1024,
+            Self::Fill { leaves, .. } => leaves.iter().map(Vec::len).sum(),
+        };
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    fn reply(self) -> oneshot::Sender<Answer> {
+        match self {
+            Self::Statement { reply, .. }
+            | Self::Operation { reply, .. }
+            | Self::Fill { reply, .. } => reply,
+        }
+    }
 }
 
 /// The bounded queue before the sequencer.
@@ -138,6 +162,7 @@ impl Sequencer {
     }
 
     fn batch(&mut self, jobs: Vec<Job>) -> Result<(), Error> {
+        let jobs = self.allowed(jobs);
         let time = unix_now().max(self.fold.last_time());
         let mut batch = Batch {
             leaves: Vec::new(),
@@ -152,6 +177,7 @@ impl Sequencer {
                     envelope,
                     statement,
                     reply,
+                    ..
                 } => {
                     let answer = self.statement(&mut batch, envelope, *statement, time);
                     batch.answers.push((reply, answer));
@@ -191,6 +217,22 @@ impl Sequencer {
             let _ = reply.send(answer);
         }
         Ok(())
+    }
+
+    /// What the guard lets through; the rest is answered why not. Nothing has happened yet.
+    fn allowed(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let (guard, bytes) = (self.log.guard(), jobs.iter().map(Job::bytes).sum());
+        // Leaves of a fill have times of their own.
+        let verdict = if jobs.iter().all(|job| matches!(job, Job::Fill { .. })) {
+            guard.may_write(bytes)
+        } else {
+            guard.may_sign(self.fold.last_time(), bytes)
+        };
+        let Err(cause) = verdict else { return jobs };
+        for job in jobs {
+            let _ = job.reply().send(Err(cause.clone().into()));
+        }
+        Vec::new()
     }
 
     fn statement(
@@ -272,7 +314,7 @@ impl Sequencer {
 
     /// Makes leaves that the fold has taken durable, then public, then findable.
     fn commit(&mut self, leaves: &[(Leaf, Vec<u8>)], accepted: &[bool]) -> Result<(), Error> {
-        let first = self.head.size;
+        let (first, began) = (self.head.size, Instant::now());
         let hashes: Vec<Hash> = leaves.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
         let mut blobs: Vec<(String, Vec<u8>)> = Vec::new();
         for full in self.edge.append(&hashes) {
@@ -345,7 +387,7 @@ impl Sequencer {
             }
         }
         self.log.index.apply(&rows)?;
-        Metrics::count(&self.log.metrics.batches);
+        self.log.metrics.committed(leaves.len(), began.elapsed());
         Ok(())
     }
 }

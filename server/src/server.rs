@@ -3,6 +3,8 @@
 use crate::admit::App;
 use crate::datadir::DataDir;
 use crate::error::Error;
+use crate::guard;
+use crate::limits::{self, Limits};
 use crate::log::Log;
 use crate::logkeys::LogKeys;
 use crate::pending::Pending;
@@ -34,7 +36,16 @@ pub struct Config {
     pub queue: usize,
     /// Projects awaiting the operator at most.
     pub pending: usize,
+    /// Who may send how much.
+    pub limits: limits::Settings,
+    /// When the log must not sign.
+    pub guard: guard::Settings,
 }
+
+/// Places in the queue that only the operator's commands take, however full it is.
+const RESERVED: usize = 16;
+/// Threads that check signatures and read files. More would only wait for each other.
+const WORKERS: usize = 64;
 
 impl Config {
     /// A server on `data` at any loopback port, with the operator deciding about projects.
@@ -48,6 +59,8 @@ impl Config {
             public_http: false,
             queue: 1024,
             pending: 1000,
+            limits: limits::Settings::default(),
+            guard: guard::Settings::default(),
         }
     }
 
@@ -87,7 +100,9 @@ impl Server {
         if !config.listen.ip().is_loopback() && !config.public_http {
             return Err(Error::NotLoopback(config.listen));
         }
+        http::descriptors()?;
         let data = DataDir::open(&config.data)?;
+        guard::room_to_open(&data.layout).map_err(Error::NoRoom)?;
         let private = data.layout.private();
         let keys = LogKeys::load(&private, &data.origin)?;
         let Recovered {
@@ -117,8 +132,9 @@ impl Server {
             published,
             read_only,
         );
-        let log = Arc::new(log);
-        let (queue, jobs) = Queue::new(config.queue);
+        let log = Arc::new(log.watched(&data.layout, &config.guard));
+        let (queue, jobs) = Queue::new(config.queue.saturating_add(RESERVED));
+        let limits = Limits::new(&config.limits, config.queue);
         let sequencer = Sequencer {
             log: Arc::clone(&log),
             hot,
@@ -144,11 +160,12 @@ impl Server {
             path: "thread".into(),
             why: e.to_string(),
         })?;
-        let app = Arc::new(App::new(log, pending, trust, config.open, queue));
+        let app = Arc::new(App::new(log, pending, trust, config.open, limits, queue));
         // A crash between an admission and this bookkeeping.
         app.settle()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
+            .max_blocking_threads(WORKERS)
             .build();
         let runtime = runtime.map_err(|e| Error::Io {
             path: "runtime".into(),
@@ -167,7 +184,7 @@ impl Server {
                 Arc::clone(&app),
             ));
             let router = http::router(Arc::clone(&app));
-            let http = tokio::spawn(http::serve(listener, router, stopped));
+            let http = tokio::spawn(http::serve(listener, router, Arc::clone(&app), stopped));
             Ok::<_, Error>((addr, http))
         });
         let mut handle = Handle {

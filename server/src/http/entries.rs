@@ -1,14 +1,14 @@
 //! Submission, and conveniences over the tiles.
 
-use super::{MAX_BODY, Problem, Shared, blocking};
+use super::{Client, MAX_BODY, Problem, Shared, blocking};
 use crate::admit::{Admitted, App};
 use crate::bundles;
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use ledger::{API_VERSION, b64, hex32};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -51,19 +51,32 @@ pub(super) fn body(
 
 pub async fn submit(
     State(app): Shared,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let bytes = body(&headers, bytes, &ACCEPTED)?;
-    let (worker, admitted) = (Arc::clone(&app), move |app: &App| app.admit(&bytes));
-    let index = match blocking(move || Ok(admitted(&worker)?)).await? {
+    let shared = Arc::clone(&app);
+    let answer = async move {
+        let bytes = body(&headers, bytes, &ACCEPTED)?;
+        log(shared, client, bytes).await
+    };
+    answer
+        .await
+        .inspect_err(|e| app.log.metrics.refuse(e.kind()))
+}
+
+async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Problem> {
+    let worker = Arc::clone(&app);
+    let admitted = move || Ok(worker.admit(&bytes, client.exempt)?);
+    let index = match blocking(admitted).await? {
         Admitted::Stands(index) => index,
         Admitted::Pending(id) => {
             let body =
                 json!({ "apiVersion": API_VERSION, "project": hex32(&id), "status": "pending" });
             return Ok((StatusCode::ACCEPTED, Json(body)).into_response());
         }
-        Admitted::Queued(answer) => match answer.await {
+        // The place is held until the answer is here, and by the queue if the client goes.
+        Admitted::Queued(answer, _place) => match answer.await {
             Ok(answer) => answer?,
             Err(_) => {
                 let detail =

@@ -4,29 +4,31 @@
 mod entries;
 mod lookups;
 mod ops;
+mod peer;
 mod problem;
 mod serve;
 mod tiles;
 mod trust;
 
 pub use problem::Problem;
-pub use serve::serve;
+pub use serve::{descriptors, serve};
 
+use self::peer::{Client, Peer};
 use crate::admit::App;
+use crate::log::Metrics;
+use crate::reject::whole_seconds;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Largest submission in bytes: a full leaf in base64, and room.
 pub const MAX_BODY: usize = 128 * 1024;
-/// Longest that a request may take, from its first header to the answer.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests in hand at most; more are turned away at once. Those with a body have places of
 /// their own, so that bodies that trickle in keep nobody from reading.
 const READS: usize = 1024;
@@ -34,9 +36,20 @@ const WRITES: usize = 1024;
 
 type Shared = State<Arc<App>>;
 
+/// What every request passes first.
+#[derive(Clone)]
+struct Door {
+    app: Arc<App>,
+    slots: Arc<[Semaphore; 2]>,
+}
+
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     let slots = Arc::new([Semaphore::new(READS), Semaphore::new(WRITES)]);
+    let door = Door {
+        app: Arc::clone(&app),
+        slots,
+    };
     Router::new()
         .route("/checkpoint", get(tiles::checkpoint))
         .route("/tile/{*path}", get(tiles::tile))
@@ -61,17 +74,32 @@ pub fn router(app: Arc<App>) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(slots, limits))
+        .layer(middleware::from_fn_with_state(door, limits))
         .with_state(app)
 }
 
 async fn limits(
-    State(slots): State<Arc<[Semaphore; 2]>>,
-    request: Request,
+    State(Door { app, slots }): State<Door>,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let [reads, writes] = &*slots;
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let (settings, metrics) = (&app.limits.settings, &app.log.metrics);
+    let peer = request.extensions().get::<Peer>().map(|p| p.0);
+    let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    let client = Client::find(peer, request.headers(), settings);
+    // Before the body is read, let alone understood.
+    if !reading
+        && !client.exempt
+        && let Err(wait) = app.limits.addresses.spend(client.network)
+    {
+        Metrics::count(&metrics.address_limited);
+        let detail = "this address sends more than the log takes from one address";
+        let problem = Problem::new(429, "address-rate", detail);
+        return problem.retry(whole_seconds(wait)).into_response();
+    }
+    request.extensions_mut().insert(client);
     let Ok(_slot) = if reading { reads } else { writes }.try_acquire() else {
         return Problem::new(
             503,
@@ -81,8 +109,9 @@ async fn limits(
         .retry(1)
         .into_response();
     };
-    let Ok(mut response) = tokio::time::timeout(PATIENCE, next.run(request)).await else {
-        return Problem::new(408, "timeout", "the request took more than 30 s").into_response();
+    let Ok(mut response) = tokio::time::timeout(settings.request, next.run(request)).await else {
+        let detail = format!("the request took more than {:?}", settings.request);
+        return Problem::new(408, "timeout", detail).into_response();
     };
     let status = response.status();
     let is_problem = response

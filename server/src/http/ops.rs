@@ -1,80 +1,155 @@
 //! For operators: health, readiness, metrics, and the description of this interface.
 
-use super::{Problem, Shared};
+use super::{Problem, Shared, blocking};
+use crate::admit::App;
+use crate::guard::Cause;
+use crate::metrics::Histogram;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use std::sync::atomic::Ordering;
+use std::fmt::{Display, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
 pub async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
-    match app.log.read_only() {
-        None => Ok("ready\n"),
-        Some(why) => Err(Problem::new(
-            503,
-            "read-only",
-            format!("this log does not sign: {why}"),
-        )),
+    blocking(move || Ok(app.log.may_sign().map(|()| "ready\n")?)).await
+}
+
+/// Metrics in Prometheus' text format.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn row(&mut self, name: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.head(name, "gauge", help);
+        self.row(name, value);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: &AtomicU64) {
+        self.head(name, "counter", help);
+        self.row(name, value.load(Ordering::Relaxed));
+    }
+
+    /// A histogram whose values are noted in parts of `unit`.
+    fn histogram(&mut self, name: &str, help: &str, values: &Histogram, unit: f64) {
+        #[allow(clippy::cast_precision_loss)] // a metric, not an account
+        let scaled = |n: u64| n as f64 / unit;
+        self.head(name, "histogram", help);
+        let (rows, all) = values.rows();
+        for (bound, count) in rows {
+            self.row(&format!("{name}_bucket{{le=\"{}\"}}", scaled(bound)), count);
+        }
+        self.row(&format!("{name}_bucket{{le=\"+Inf\"}}"), all);
+        self.row(&format!("{name}_sum"), scaled(values.sum()));
+        self.row(&format!("{name}_count"), all);
     }
 }
 
-pub async fn metrics(State(app): Shared) -> Response {
-    let m = &app.log.metrics;
-    let rows = [
-        (
-            "countersign_log_size",
-            "gauge",
-            "Leaves under the last checkpoint.",
-            app.log.view().size,
-        ),
-        (
-            "countersign_read_only",
-            "gauge",
-            "1 where the log does not sign.",
-            u64::from(app.log.read_only().is_some()),
-        ),
-        (
-            "countersign_submitted_total",
-            "counter",
-            "Submissions.",
-            m.submitted.load(Ordering::Relaxed),
-        ),
-        (
-            "countersign_refused_total",
-            "counter",
-            "Submissions refused by admission.",
-            m.refused.load(Ordering::Relaxed),
-        ),
-        (
-            "countersign_turned_away_total",
-            "counter",
-            "Submissions while the queue was full.",
-            m.turned_away.load(Ordering::Relaxed),
-        ),
-        (
-            "countersign_batches_total",
-            "counter",
-            "Batches committed since the start.",
-            m.batches.load(Ordering::Relaxed),
-        ),
-    ];
-    let text: String = rows
-        .iter()
-        .map(|(name, kind, help, value)| {
-            format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
-        })
-        .collect();
-    (
-        [(
-            header::CONTENT_TYPE,
-            "text/plain; version=0.0.4; charset=utf-8",
-        )],
-        text,
-    )
-        .into_response()
+fn page(app: &App) -> String {
+    let (log, m, mut page) = (&app.log, &app.log.metrics, Page::default());
+    let cause = log.may_sign().err();
+    page.gauge(
+        "countersign_log_size",
+        "Leaves under the last checkpoint.",
+        log.view().size,
+    );
+    page.gauge(
+        "countersign_ready",
+        "1 where the log takes entries and signs, else 0.",
+        u8::from(cause.is_none()),
+    );
+    let name = "countersign_read_only";
+    page.head(
+        name,
+        "gauge",
+        "1 for the reason for which the log does not sign now.",
+    );
+    for kind in Cause::KINDS {
+        let now = cause.as_ref().is_some_and(|c| c.kind() == kind);
+        page.row(&format!("{name}{{reason=\"{kind}\"}}"), u8::from(now));
+    }
+    if let Some(free) = log.guard().free_bytes() {
+        let help = "Bytes free on the fuller of the file systems of the data directory.";
+        page.gauge("countersign_free_bytes", help, free);
+    }
+    page.gauge(
+        "countersign_waiting",
+        "Statements between admission and answer.",
+        app.limits.places.taken(),
+    );
+    page.gauge(
+        "countersign_connections",
+        "Connections open.",
+        m.connections.load(Ordering::Relaxed),
+    );
+    page.counter(
+        "countersign_submitted_total",
+        "Submissions that were read.",
+        &m.submitted,
+    );
+    let name = "countersign_refused_total";
+    page.head(
+        name,
+        "counter",
+        "Submissions that were read and refused, by kind of problem.",
+    );
+    for (kind, count) in m.refused() {
+        page.row(&format!("{name}{{kind=\"{kind}\"}}"), count);
+    }
+    page.counter(
+        "countersign_turned_away_total",
+        "Submissions while the queue, or the project's share of it, was full.",
+        &m.turned_away,
+    );
+    let name = "countersign_limited_total";
+    page.head(
+        name,
+        "counter",
+        "What was turned away by a limit an address or a project.",
+    );
+    for (limit, count) in [
+        ("address-rate", &m.address_limited),
+        ("address-connections", &m.connections_limited),
+        ("project-rate", &m.project_limited),
+    ] {
+        let count = count.load(Ordering::Relaxed);
+        page.row(&format!("{name}{{limit=\"{limit}\"}}"), count);
+    }
+    page.counter(
+        "countersign_batches_total",
+        "Batches committed since the start.",
+        &m.batches,
+    );
+    page.histogram(
+        "countersign_batch_leaves",
+        "Leaves in a batch.",
+        &m.batch_size,
+        1.0,
+    );
+    page.histogram(
+        "countersign_commit_seconds",
+        "Time from a batch's first effect until it is public and indexed.",
+        &m.commit_time,
+        1e6,
+    );
+    page.0
+}
+
+pub async fn metrics(State(app): Shared) -> Result<Response, Problem> {
+    let text = blocking(move || Ok(page(&app))).await?;
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
 pub async fn openapi() -> Response {

@@ -1,5 +1,6 @@
 //! Errors as RFC 9457 problem+json with a stable `type`.
 
+use crate::guard::Cause;
 use crate::reject::Rejection;
 use crate::store::StoreError;
 use crate::trust::TrustRejection;
@@ -33,6 +34,11 @@ impl Problem {
         }
     }
 
+    /// The stable word.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     /// Asks the client to come back after some seconds.
     #[must_use]
     pub fn retry(mut self, seconds: u64) -> Self {
@@ -51,18 +57,23 @@ fn hidden(e: &StoreError) -> Problem {
     )
 }
 
+impl From<Cause> for Problem {
+    fn from(e: Cause) -> Self {
+        Rejection::CannotSign(e).into()
+    }
+}
+
 impl From<Rejection> for Problem {
     fn from(e: Rejection) -> Self {
         if let Rejection::Store(e) = &e {
             return hidden(e);
         }
-        let retry_after = matches!(e, Rejection::Busy | Rejection::Stopping).then_some(1);
         Self {
             status: e.status(),
             kind: e.kind(),
             detail: e.to_string(),
             hint: e.hint(),
-            retry_after,
+            retry_after: e.retry_after(),
         }
     }
 }

@@ -2,13 +2,19 @@
 //! nothing, or a byte a minute, must not take what the log needs: above all not the file
 //! descriptors, since a batch whose files cannot be opened ends the process.
 
-use axum::Router;
+use super::peer::{Connections, Peer};
+use crate::admit::App;
+use crate::error::Error;
+use crate::log::Metrics;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -16,15 +22,17 @@ use tokio::time::{sleep, timeout};
 
 /// Connections at once at most, and never more than half of the descriptors.
 const CONNECTIONS: u32 = 4096;
-/// Longest wait for a request's head, on a new connection or between two requests.
-const HEAD: Duration = Duration::from_secs(30);
-/// After this a connection takes no further request, and after as long again it is cut.
-const LIFE: Duration = Duration::from_secs(300);
 /// Largest head of a request in bytes, and the buffer that a connection may take.
 const BUFFER: usize = 64 * 1024;
 
-/// How many connections there may be, having asked for all the descriptors that we may have.
-fn connections() -> u32 {
+/// Descriptors without which no log is opened.
+const LEAST: u64 = 128;
+
+/// Asks for all the descriptors that we may have.
+///
+/// # Errors
+/// [`Error::FewDescriptors`].
+pub fn descriptors() -> Result<(), Error> {
     let limit = getrlimit(Resource::Nofile);
     let most = Rlimit {
         current: limit.maximum,
@@ -32,53 +40,103 @@ fn connections() -> u32 {
     };
     // Where this is refused, there are as many as before.
     let _ = setrlimit(Resource::Nofile, most);
+    match getrlimit(Resource::Nofile).current {
+        Some(found) if found < LEAST => Err(Error::FewDescriptors { found, want: LEAST }),
+        _ => Ok(()),
+    }
+}
+
+/// How many connections there may be.
+fn connections() -> u32 {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     u32::try_from(files / 2).map_or(CONNECTIONS, |half| half.clamp(1, CONNECTIONS))
 }
 
+/// What an address gets that has as many connections as it may.
+const ENOUGH: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Counts an open connection until it is dropped.
+struct Open(Arc<App>);
+
+impl Open {
+    fn new(app: Arc<App>) -> Self {
+        Metrics::count(&app.log.metrics.connections);
+        Self(app)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let open = &self.0.log.metrics.connections;
+        open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Serves until `stopped`, then finishes the requests in hand.
-pub async fn serve(listener: TcpListener, router: Router, mut stopped: oneshot::Receiver<()>) {
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    app: Arc<App>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let most = connections();
     let slots = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
+    let addresses = Arc::new(Connections::default());
     let (stop, stopping) = watch::channel(());
+    let settings = app.limits.settings.clone();
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(settings.head)
         .max_buf_size(BUFFER);
     let next = async || {
         // Never closed, so this only waits.
         let slot = Arc::clone(&slots).acquire_owned().await;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return (stream, slot),
+                Ok((stream, from)) => return (stream, from.ip(), slot),
                 // Out of descriptors, most likely: later rather than in a hot loop.
                 Err(_) => sleep(Duration::from_millis(100)).await,
             }
         }
     };
     loop {
-        let (stream, slot) = tokio::select! {
+        let (stream, ip, slot) = tokio::select! {
             _ = &mut stopped => break,
             next = next() => next,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let Some(counted) = addresses.count(ip, &settings) else {
+            Metrics::count(&app.log.metrics.connections_limited);
+            // A courtesy: it has room in any new connection's buffer, or is left out.
+            let _ = stream.try_write(ENOUGH);
+            continue;
+        };
+        // Who reads nothing of an answer is cut off by the system.
+        let _ = set_tcp_user_timeout(&stream, milliseconds(settings.stall));
+        let (router, open) = (router.clone(), Open::new(Arc::clone(&app)));
+        let router = Router::new().fallback_service(router);
+        let service = TowerToHyperService::new(router.layer(Extension(Peer(ip))));
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let (connection, mut stopping) = (connection.into_owned(), stopping.clone());
+        let life = settings.life;
         tokio::spawn(async move {
-            let _slot = slot;
+            let _held = (slot, counted, open);
             let mut connection = pin!(connection);
             tokio::select! {
                 _ = connection.as_mut() => return,
-                () = sleep(LIFE) => {}
+                () = sleep(life) => {}
                 _ = stopping.changed() => {}
             }
             connection.as_mut().graceful_shutdown();
-            let _ = timeout(LIFE, connection).await;
+            let _ = timeout(life, connection).await;
         });
     }
     drop((listener, stop));
     // All slots are free once all connections are closed.
     let _ = slots.acquire_many(most).await;
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
 }

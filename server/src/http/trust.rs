@@ -35,6 +35,7 @@ pub async fn upload(
         if name != document.project.name {
             return Err(TrustRejection::UnknownProject(hex32(&project)).into());
         }
+        app.log.may_sign()?;
         app.trust.keep(hash, &bytes, project, standing, named)?;
         // Admitted between the two looks: what was kept as pending is public now.
         if standing == Standing::Pending && app.log.published().fold.project(&project).is_some() {

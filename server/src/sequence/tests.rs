@@ -98,6 +98,7 @@ fn push(queue: &Queue, envelope: &Envelope) -> oneshot::Receiver<Answer> {
         .push(Job::Statement {
             envelope,
             statement,
+            place: None,
             reply,
         })
         .unwrap();

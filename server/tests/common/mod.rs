@@ -1,6 +1,8 @@
 //! A real server process, spoken to over plain sockets by code that is not the server's.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]
 
+pub mod wire;
+
 use countersign_server::vkeys;
 use keys::{SecretKey, Signer as _};
 use ledger::envelope::Envelope;
@@ -70,7 +72,45 @@ impl Answer {
 
 impl Running {
     pub fn start(dir: &Path, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign-server"))
+        Self::begin(
+            Command::new(env!("CARGO_BIN_EXE_countersign-server")),
+            dir,
+            more,
+        )
+    }
+
+    /// As [`Running::start`], with so many file descriptors and no more.
+    pub fn start_limited(dir: &Path, descriptors: u32, more: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("ulimit -n {descriptors}; exec \"$@\""), "sh"])
+            .arg(env!("CARGO_BIN_EXE_countersign-server"));
+        Self::begin(shell, dir, more)
+    }
+
+    /// As [`Running::start`], or the exit code and what was said where it does not start.
+    pub fn try_start(dir: &Path, more: &[&str]) -> Result<Self, (Option<i32>, String)> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-server"));
+        command.stderr(Stdio::piped());
+        let (mut child, addr) = Self::spawn(command, dir, more);
+        let mut stderr = child.stderr.take().unwrap();
+        if let Some(addr) = addr {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+            return Ok(Self { child, addr });
+        }
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        Err((child.wait().unwrap().code(), said))
+    }
+
+    fn begin(command: Command, dir: &Path, more: &[&str]) -> Self {
+        let (child, addr) = Self::spawn(command, dir, more);
+        let addr = addr.expect("the server did not start");
+        Self { child, addr }
+    }
+
+    fn spawn(mut command: Command, dir: &Path, more: &[&str]) -> (Child, Option<String>) {
+        let mut child = command
             .args([
                 "serve",
                 "--data",
@@ -86,12 +126,8 @@ impl Running {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let addr = line
-            .trim()
-            .strip_prefix("listening on http://")
-            .expect("the server did not start")
-            .to_owned();
-        Self { child, addr }
+        let addr = line.trim().strip_prefix("listening on http://");
+        (child, addr.map(str::to_owned))
     }
 
     pub fn raw(&self, request: &[u8]) -> Answer {
@@ -159,6 +195,38 @@ impl Running {
             .ok()?;
         let body = bytes[split + 4..].to_vec();
         (body.len() == length).then_some(Answer { status, head, body })
+    }
+
+    pub fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// The value of a row of `/metrics`.
+    pub fn metric(&self, row: &str) -> f64 {
+        let page = String::from_utf8(self.get("/metrics").body).unwrap();
+        let value = page
+            .lines()
+            .find_map(|l| l.strip_prefix(row)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("no {row} in {page}"))
+            .parse()
+            .unwrap()
+    }
+
+    /// Resident memory in KiB.
+    pub fn memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(path).unwrap();
+        let row = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .unwrap();
+        row.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn ended(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// SIGKILL, without waiting.

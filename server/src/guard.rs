@@ -1,0 +1,424 @@
+//! May the log sign now, and if not, why? The one place that says so. Admission asks before
+//! it does any work, the sequencer before each batch does anything, `/readyz` and `/metrics`
+//! when they are asked. Nothing is remembered but the clock's course, so that the log goes
+//! on by itself when the cause goes.
+
+use crate::datadir::Layout;
+use rustix::fs::{StatVfsMountFlags, statvfs};
+use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// 2025-01-01: before this program was. A clock that says less was never set.
+const EARLIEST: u64 = 1_735_689_600;
+/// Seconds by which the clock may run ahead of the machine's own count of time.
+const JUMP: u64 = 300;
+/// Descriptors that must be free before a batch: its files, and the store's own.
+const DESCRIPTORS: usize = 16;
+/// Files that the file system must have room for.
+const FILES: u64 = 64;
+/// A batch is written into the hot state, a bundle and the index; this many times its bytes.
+const COPIES: u64 = 4;
+/// How long a good answer stands for admission. The sequencer asks anew each time.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// Why the log does not sign.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Cause {
+    /// What the start found. It stays until the next start.
+    #[error("the log is read-only: {0}")]
+    ReadOnly(String),
+    /// The disk is nearly full.
+    #[error("the disk under {dir}/ has {free} MiB free, and {want} MiB must stay free")]
+    DiskFull {
+        /// `public` or `private`.
+        dir: &'static str,
+        /// MiB free.
+        free: u64,
+        /// MiB wanted.
+        want: u64,
+    },
+    /// The file system has nearly no room for files.
+    #[error("the file system under {dir}/ has room for {free} more files, want {FILES}")]
+    FilesFull {
+        /// `public` or `private`.
+        dir: &'static str,
+        /// Files that fit.
+        free: u64,
+    },
+    /// Mounted, or remounted after an error, without writing.
+    #[error("the file system under {0}/ is mounted read-only")]
+    FileSystemReadOnly(&'static str),
+    /// The file system does not answer.
+    #[error("the file system under {dir}/ does not say how much is free: {why}")]
+    FileSystemSilent {
+        /// `public` or `private`.
+        dir: &'static str,
+        /// What the system said.
+        why: String,
+    },
+    /// Out of file descriptors.
+    #[error("the server has no {DESCRIPTORS} file descriptors free: {0}")]
+    Descriptors(String),
+    /// The clock is behind the last leaf's time, or was never set.
+    #[error("the clock is {by} s behind the time of the last leaf, or of this program's making")]
+    ClockBehind {
+        /// Seconds.
+        by: u64,
+    },
+    /// The clock went ahead while the server ran.
+    #[error("the clock went ahead by {by} s at once")]
+    ClockJumped {
+        /// Seconds.
+        by: u64,
+    },
+    /// The clock is a very long time after the last leaf.
+    #[error("the clock is {days} days after the last leaf: right, or far ahead")]
+    ClockAhead {
+        /// Days.
+        days: u64,
+    },
+}
+
+impl Cause {
+    /// All kinds, for metrics.
+    pub const KINDS: [&str; 8] = [
+        "read-only",
+        "disk-full",
+        "file-system-read-only",
+        "file-system-silent",
+        "out-of-descriptors",
+        "clock-behind",
+        "clock-jumped",
+        "clock-ahead",
+    ];
+
+    /// A stable word for the reason.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ReadOnly(_) => "read-only",
+            Self::DiskFull { .. } | Self::FilesFull { .. } => "disk-full",
+            Self::FileSystemReadOnly(_) => "file-system-read-only",
+            Self::FileSystemSilent { .. } => "file-system-silent",
+            Self::Descriptors(_) => "out-of-descriptors",
+            Self::ClockBehind { .. } => "clock-behind",
+            Self::ClockJumped { .. } => "clock-jumped",
+            Self::ClockAhead { .. } => "clock-ahead",
+        }
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::ReadOnly(_) => "keep the directory as it is, copy it, and find out why",
+            Self::DiskFull { .. } | Self::FilesFull { .. } => {
+                "the operator makes room; the log then goes on by itself"
+            }
+            Self::FileSystemReadOnly(_) | Self::FileSystemSilent { .. } => {
+                "the operator looks at the disk and the system's log"
+            }
+            Self::Descriptors(_) => "the operator raises the limit (ulimit -n, LimitNOFILE)",
+            Self::ClockBehind { .. } => {
+                "the operator sets the clock; the log goes on once it is right, or see --max-clock-lag"
+            }
+            Self::ClockJumped { .. } => {
+                "the operator sets the clock back, or, if it is right now, restarts the server"
+            }
+            Self::ClockAhead { .. } => {
+                "the operator sets the clock, or, if it is right, starts with a longer --max-quiet-days"
+            }
+        }
+    }
+
+    /// Whether it can go while the server runs.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        !matches!(self, Self::ReadOnly(_))
+    }
+}
+
+/// Bytes without which no store is opened: opening writes, and what is half written there is
+/// trouble at the next start.
+const ROOM_TO_OPEN: u64 = 16 << 20;
+
+/// Whether there is room to open the store below `layout`.
+///
+/// # Errors
+/// [`Cause::DiskFull`], [`Cause::FileSystemSilent`].
+pub fn room_to_open(layout: &Layout) -> Result<(), Cause> {
+    for (dir, path) in [("public", layout.public()), ("private", layout.private())] {
+        let silent = |e: rustix::io::Errno| Cause::FileSystemSilent {
+            dir,
+            why: e.to_string(),
+        };
+        let found = statvfs(&path).map_err(silent)?;
+        let free = found.f_bavail.saturating_mul(found.f_frsize);
+        if free < ROOM_TO_OPEN {
+            let (free, want) = (free >> 20, ROOM_TO_OPEN >> 20);
+            return Err(Cause::DiskFull { dir, free, want });
+        }
+    }
+    Ok(())
+}
+
+/// The operator's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes that must stay free; 0 does not look.
+    pub reserve: u64,
+    /// Seconds that the clock may be behind the last leaf.
+    pub max_clock_lag: u64,
+    /// Days after the last leaf that the clock is believed; 0 is no limit.
+    pub max_quiet_days: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            reserve: 64 << 20,
+            max_clock_lag: 300,
+            max_quiet_days: 366,
+        }
+    }
+}
+
+/// Where the clock stood against the machine's count of time since boot, in seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Anchor {
+    wall: u64,
+    boot: u64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    anchor: Option<Anchor>,
+    good: Option<Instant>,
+    said: Option<&'static str>,
+}
+
+/// Watches what signing needs.
+#[derive(Debug)]
+pub struct Guard {
+    settings: Settings,
+    places: Vec<(&'static str, PathBuf)>,
+    read_only: Option<String>,
+    state: Mutex<State>,
+}
+
+impl Guard {
+    /// A guard that knows only what the start found.
+    #[must_use]
+    pub fn unwatched(read_only: Option<String>) -> Self {
+        let settings = Settings::default();
+        Self {
+            settings,
+            places: Vec::new(),
+            read_only,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The same, watching the file systems of `layout` too.
+    #[must_use]
+    pub fn watching(self, layout: &Layout, settings: &Settings) -> Self {
+        Self {
+            settings: settings.clone(),
+            places: vec![("public", layout.public()), ("private", layout.private())],
+            ..self
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the start found, where that forbids signing.
+    #[must_use]
+    pub fn read_only(&self) -> Option<&str> {
+        self.read_only.as_deref()
+    }
+
+    /// May the log sign a batch of about `bytes` bytes after a leaf of the time `last`?
+    ///
+    /// # Errors
+    /// The first [`Cause`] that forbids it.
+    pub fn may_sign(&self, last: u64, bytes: u64) -> Result<(), Cause> {
+        let verdict = self.may_write(bytes).and_then(|()| {
+            let boot = clock_gettime(ClockId::Boottime).tv_sec;
+            let boot = u64::try_from(boot).unwrap_or_default();
+            self.clock(crate::log::unix_now(), boot, last)
+        });
+        let mut state = self.state();
+        state.good = verdict.is_ok().then(Instant::now);
+        let kind = verdict.as_ref().err().map(Cause::kind);
+        if state.said != kind {
+            state.said = kind;
+            match &verdict {
+                Ok(()) => eprintln!("countersign-server: this log signs again"),
+                // The start says this one itself.
+                Err(Cause::ReadOnly(_)) => {}
+                Err(e) => eprintln!(
+                    "countersign-server: this log does not sign now: {e} ({})",
+                    e.hint()
+                ),
+            }
+        }
+        verdict
+    }
+
+    /// The same, for admission: a good answer stands for a moment.
+    ///
+    /// # Errors
+    /// As [`Guard::may_sign`].
+    pub fn may_sign_soon(&self, last: u64) -> Result<(), Cause> {
+        if self.state().good.is_some_and(|at| at.elapsed() < FRESH) {
+            return Ok(());
+        }
+        self.may_sign(last, 0)
+    }
+
+    /// May about `bytes` bytes be written, whatever the clock says?
+    ///
+    /// # Errors
+    /// The first [`Cause`] that forbids it.
+    pub fn may_write(&self, bytes: u64) -> Result<(), Cause> {
+        if let Some(why) = &self.read_only {
+            return Err(Cause::ReadOnly(why.clone()));
+        }
+        for (dir, path) in &self.places {
+            let silent = |e: rustix::io::Errno| Cause::FileSystemSilent {
+                dir,
+                why: e.to_string(),
+            };
+            let found = statvfs(path).map_err(silent)?;
+            if found.f_flag.contains(StatVfsMountFlags::RDONLY) {
+                return Err(Cause::FileSystemReadOnly(dir));
+            }
+            if self.settings.reserve == 0 {
+                continue;
+            }
+            let free = found.f_bavail.saturating_mul(found.f_frsize);
+            let want = bytes
+                .saturating_mul(COPIES)
+                .saturating_add(self.settings.reserve);
+            if free < want {
+                let (free, want) = (free >> 20, want.div_ceil(1 << 20));
+                return Err(Cause::DiskFull { dir, free, want });
+            }
+            // Where a file system counts no files, it says that it has none.
+            if found.f_files > 0 && found.f_favail < FILES {
+                let free = found.f_favail;
+                return Err(Cause::FilesFull { dir, free });
+            }
+        }
+        self.descriptors()
+    }
+
+    fn descriptors(&self) -> Result<(), Cause> {
+        let Some((_, path)) = self.places.first() else {
+            return Ok(());
+        };
+        let short = |e: std::io::Error| Cause::Descriptors(e.to_string());
+        let first = File::open(path).map_err(short)?;
+        let more: Result<Vec<File>, _> = (1..DESCRIPTORS).map(|_| first.try_clone()).collect();
+        more.map(drop).map_err(short)
+    }
+
+    /// Times of leaves never go back, so one leaf of a wrong time in the future would be for
+    /// ever: a clock that jumps ahead is as much a reason to stop as one that went back.
+    fn clock(&self, wall: u64, boot: u64, last: u64) -> Result<(), Cause> {
+        let earliest = last
+            .saturating_sub(self.settings.max_clock_lag)
+            .max(EARLIEST);
+        if wall < earliest {
+            let by = last.max(EARLIEST) - wall;
+            return Err(Cause::ClockBehind { by });
+        }
+        let days = wall.saturating_sub(last) / 86_400;
+        if last > 0 && self.settings.max_quiet_days > 0 && days > self.settings.max_quiet_days {
+            return Err(Cause::ClockAhead { days });
+        }
+        let mut state = self.state();
+        let now = Anchor { wall, boot };
+        let was = state.anchor.unwrap_or(now);
+        let expected = was.wall.saturating_add(boot.saturating_sub(was.boot));
+        if let Some(by) = wall.checked_sub(expected).filter(|by| *by > JUMP) {
+            return Err(Cause::ClockJumped { by });
+        }
+        // Followed while it runs evenly. One that went back is not: it may come forward again.
+        if expected - wall.min(expected) <= JUMP {
+            state.anchor = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Bytes free where there are fewest, if the file systems say so.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        let free = |(_, path): &(_, PathBuf)| {
+            let found = statvfs(path).ok()?;
+            Some(found.f_bavail.saturating_mul(found.f_frsize))
+        };
+        self.places.iter().filter_map(free).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+    const DAY: u64 = 86_400;
+
+    fn guard() -> Guard {
+        Guard::unwatched(None)
+    }
+
+    #[test]
+    fn a_clock_that_is_a_little_behind_is_borne_and_one_far_behind_is_not() {
+        let g = guard();
+        assert_eq!(g.clock(NOW - 300, 10, NOW), Ok(()));
+        let behind = |by| Err(Cause::ClockBehind { by });
+        assert_eq!(g.clock(NOW - 301, 10, NOW), behind(301));
+        assert_eq!(g.clock(0, 10, 0), behind(EARLIEST), "never set");
+        assert_eq!(g.clock(NOW, 11, NOW), Ok(()), "it is right again");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_stops_until_it_is_back() {
+        let g = guard();
+        assert_eq!(g.clock(NOW, 100, NOW), Ok(()));
+        let jumped = |by| Err(Cause::ClockJumped { by });
+        assert_eq!(g.clock(NOW + 301, 100, NOW), jumped(301));
+        assert_eq!(g.clock(NOW + DAY, 110, NOW), jumped(DAY - 10));
+        assert_eq!(g.clock(NOW + 20, 120, NOW), Ok(()));
+        // A machine that slept counts that time too; small steps are followed.
+        assert_eq!(g.clock(NOW + DAY, 100 + DAY, NOW), Ok(()));
+        assert_eq!(g.clock(NOW + DAY + 200, 100 + DAY, NOW), Ok(()));
+        assert_eq!(g.clock(NOW + DAY + 400, 100 + DAY, NOW), Ok(()));
+        // Back by an hour and forward again, with nothing logged meanwhile.
+        assert_eq!(g.clock(NOW + DAY - 3600, 110 + DAY, NOW), Ok(()));
+        assert_eq!(g.clock(NOW + DAY + 420, 120 + DAY, NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_years_after_the_last_leaf_is_not_believed_by_itself() {
+        let (g, last) = (guard(), NOW - 400 * DAY);
+        assert_eq!(g.clock(NOW, 1, last), Err(Cause::ClockAhead { days: 400 }));
+        assert_eq!(g.clock(NOW, 1, 0), Ok(()), "an empty log has no last leaf");
+        let settings = Settings {
+            max_quiet_days: 0,
+            ..Settings::default()
+        };
+        let g = Guard {
+            settings,
+            ..guard()
+        };
+        assert_eq!(g.clock(NOW, 1, last), Ok(()));
+    }
+}
