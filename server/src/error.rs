@@ -63,6 +63,16 @@ pub enum Error {
     /// Not even the store can be opened.
     #[error("the log is not opened: {0}; make room and start again")]
     NoRoom(crate::guard::Cause),
+    /// A part of the store that cannot be opened, so that not even reads can be served.
+    #[error("{part} cannot be opened ({why}): {hint}")]
+    NotOpened {
+        /// Which part of the data directory.
+        part: &'static str,
+        /// What its database said.
+        why: String,
+        /// What to do.
+        hint: &'static str,
+    },
     /// Fewer file descriptors than a log needs.
     #[error(
         "{found} file descriptors are too few, want {want}: raise the limit (ulimit -n, LimitNOFILE)"
@@ -115,6 +125,7 @@ impl Error {
             Self::OtherOrigin { .. } => "data-other-origin",
             Self::InUse(_) => "data-in-use",
             Self::ReadOnlyFileSystem(_) => "file-system-read-only",
+            Self::NotOpened { .. } => "data-not-opened",
             Self::NoRoom(cause) => cause.kind(),
             Self::FewDescriptors { .. } => "few-descriptors",
             Self::BadOrigin(_) => "bad-origin",
@@ -123,6 +134,23 @@ impl Error {
             Self::NotLoopback(_) => "not-loopback",
             Self::Operator(_) => "operator",
             Self::Fill(_) => "fill",
+        }
+    }
+
+    /// Says of a failure at the start which part of the directory it concerns.
+    pub(crate) fn at_start(self) -> Self {
+        match self {
+            Self::Store(StoreError::Hot(why)) => Self::NotOpened {
+                part: "private/hot",
+                why,
+                hint: "keep the directory as it is, copy it and find out why; any web server can serve public/ meanwhile",
+            },
+            Self::Store(StoreError::Index(why)) => Self::NotOpened {
+                part: "private/index",
+                why,
+                hint: "it follows from the rest: move it away and start again, which rebuilds it",
+            },
+            other => other,
         }
     }
 

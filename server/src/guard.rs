@@ -34,7 +34,7 @@ pub enum Cause {
     /// The disk is nearly full.
     #[error("the disk under {dir}/ has {free} MiB free, and {want} MiB must stay free")]
     DiskFull {
-        /// `public` or `private`.
+        /// Which part of the data directory.
         dir: &'static str,
         /// MiB free.
         free: u64,
@@ -44,7 +44,7 @@ pub enum Cause {
     /// The file system has nearly no room for files.
     #[error("the file system under {dir}/ has room for {free} more files, want {FILES}")]
     FilesFull {
-        /// `public` or `private`.
+        /// Which part of the data directory.
         dir: &'static str,
         /// Files that fit.
         free: u64,
@@ -55,7 +55,7 @@ pub enum Cause {
     /// The file system does not answer.
     #[error("the file system under {dir}/ does not say how much is free: {why}")]
     FileSystemSilent {
-        /// `public` or `private`.
+        /// Which part of the data directory.
         dir: &'static str,
         /// What the system said.
         why: String,
@@ -146,12 +146,24 @@ impl Cause {
 /// trouble at the next start.
 const ROOM_TO_OPEN: u64 = 16 << 20;
 
+/// What is written to, which may lie on file systems of its own.
+fn places(layout: &Layout) -> Vec<(&'static str, PathBuf)> {
+    let private = layout.private();
+    let all = vec![
+        ("public", layout.public()),
+        ("private/hot", private.join("hot")),
+        ("private/index", private.join("index")),
+        ("private", private),
+    ];
+    all.into_iter().filter(|(_, path)| path.exists()).collect()
+}
+
 /// Whether there is room to open the store below `layout`.
 ///
 /// # Errors
 /// [`Cause::DiskFull`], [`Cause::FileSystemSilent`].
 pub fn room_to_open(layout: &Layout) -> Result<(), Cause> {
-    for (dir, path) in [("public", layout.public()), ("private", layout.private())] {
+    for (dir, path) in places(layout) {
         let silent = |e: rustix::io::Errno| Cause::FileSystemSilent {
             dir,
             why: e.to_string(),
@@ -228,7 +240,7 @@ impl Guard {
     pub fn watching(self, layout: &Layout, settings: &Settings) -> Self {
         Self {
             settings: settings.clone(),
-            places: vec![("public", layout.public()), ("private", layout.private())],
+            places: places(layout),
             ..self
         }
     }

@@ -113,7 +113,7 @@ impl Server {
             head,
             durable,
             read_only,
-        } = recover(&data.layout, &data.origin, &keys)?;
+        } = recover(&data.layout, &data.origin, &keys).map_err(Error::at_start)?;
         let (fold, edge, tail) = (
             published.fold.clone(),
             published.view.edge.clone(),

@@ -51,8 +51,20 @@ fn a_head_or_a_body_that_trickles_in_is_cut_off() {
     let dir = log();
     let server = Running::start(
         dir.path(),
-        &["--head-seconds", "1", "--request-seconds", "1"],
+        &[
+            "--head-seconds",
+            "1",
+            "--request-seconds",
+            "1",
+            "--connection-seconds",
+            "2",
+        ],
     );
+    // A connection that is always busy ends too, after the answer under way.
+    let mut busy = Wire::new(ATTACKER, &server.addr);
+    let began = Instant::now();
+    assert!(within(6, || busy.get("/healthz").is_none()));
+    assert!(began.elapsed() < Duration::from_millis(3500));
     let (took, _) = std::thread::scope(|scope| {
         let head = scope.spawn(|| {
             let mut slow = stream(ATTACKER, &server.addr).unwrap();
@@ -147,8 +159,13 @@ fn clients_that_read_no_answer_hold_bounded_memory_and_only_for_a_time() {
         let mut wire = Wire::new(VICTIM, &server.addr);
         wire.get("/tile/entries/000").unwrap()
     };
-    for (stall, cut) in [("1", true), ("3600", false)] {
-        let server = Running::start(dir.path(), &["--stall-seconds", stall]);
+    for (stall, life, cut) in [
+        ("1", "300", true),
+        ("3600", "1", true),
+        ("3600", "300", false),
+    ] {
+        let more = ["--stall-seconds", stall, "--connection-seconds", life];
+        let server = Running::start(dir.path(), &more);
         let idle: Vec<TcpStream> = (0..40)
             .map(|_| {
                 let mut stream = stream(ATTACKER, &server.addr).unwrap();
@@ -166,7 +183,7 @@ fn clients_that_read_no_answer_hold_bounded_memory_and_only_for_a_time() {
         // 40 bundles would be over 600 MB.
         assert!(server.memory() < 350_000, "{} KiB", server.memory());
         let free = within(if cut { 10 } else { 3 }, || ask(&server).status == 200);
-        assert_eq!(free, cut, "stall {stall}");
+        assert_eq!(free, cut, "stall {stall}, life {life}");
         drop(idle);
         assert!(within(10, || ask(&server).status == 200));
     }
@@ -250,6 +267,24 @@ fn a_flooding_address_is_turned_away_before_its_bodies_are_read() {
         let most = 20.0 * began.elapsed().as_secs_f64() + 41.0;
         assert_eq!(read <= most, held, "{read} were read, of {most}");
         assert_eq!(turned_away > 0, held);
+    }
+}
+
+#[test]
+fn a_large_body_that_is_turned_away_unread_does_not_hide_the_answer() {
+    let dir = log();
+    let server = Running::start(dir.path(), &["--limit-loopback", "--address-rate", "1/h:1"]);
+    let body = "x".repeat(120_000);
+    assert_eq!(
+        Wire::new(VICTIM, &server.addr)
+            .post(&body, "")
+            .unwrap()
+            .status,
+        400
+    );
+    for _ in 0..50 {
+        let answer = Wire::new(VICTIM, &server.addr).post(&body, "");
+        assert_eq!(answer.expect("no answer").status, 429);
     }
 }
 
