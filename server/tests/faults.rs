@@ -7,6 +7,8 @@ mod common;
 
 use common::wire::{Wire, retry_after, within};
 use common::{Publisher, Running, artifact, init, program, publisher};
+use countersign_server::datadir::Layout;
+use countersign_server::guard::{Guard, Settings};
 use countersign_server::log::unix_now;
 use countersign_server::{Config, Server};
 use ledger::bundle::Bundle;
@@ -266,6 +268,29 @@ fn a_read_only_file_system_is_named_at_the_start() {
     disk.remount("rw");
     let server = Running::start(&dir, &["--admit", "open"]);
     signs_again(&server, &acme().first);
+}
+
+/// A mount that has writers cannot be made read-only from outside, as a failing disk makes it:
+/// so the guard is asked without a server.
+#[test]
+fn a_file_system_that_turns_read_only_or_has_no_room_for_files_stops_signing() {
+    let Some(disk) = Small::mount(200) else {
+        return;
+    };
+    let dir = disk.path("log");
+    init(&dir);
+    let guard = Guard::unwatched(None).watching(&Layout::new(&dir), &Settings::default());
+    let kind = || guard.may_sign(0, 0).err().map(|cause| cause.kind());
+    assert_eq!(kind(), None);
+    disk.remount("ro");
+    assert_eq!(kind(), Some("file-system-read-only"));
+    disk.remount("rw,nr_inodes=60");
+    assert_eq!(kind(), Some("disk-full"));
+    disk.remount("nr_inodes=10000");
+    assert_eq!(kind(), None);
+    // A batch that would eat into the reserve is not begun.
+    assert_eq!(guard.may_sign(0, 10 << 20), Ok(()));
+    assert!(guard.may_sign(0, 100 << 20).is_err());
 }
 
 #[test]

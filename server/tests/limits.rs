@@ -443,6 +443,29 @@ fn without_fairness_the_same_flood_keeps_others_out() {
     assert!(seen.published < 25);
 }
 
+/// The log is busy with another batch for longer than a request may take.
+#[test]
+fn an_answer_that_comes_too_late_does_not_say_that_the_log_refused() {
+    let dir = log();
+    let mut config = Config::new(dir.path()).open();
+    config.limits.request = Duration::from_millis(100);
+    let server = Server::start(&config).unwrap();
+    let addr = server.addr().to_string();
+    let leaf = |i: u32| format!(r#"{{"apiVersion":"countersign/v1","kind":"test","n":{i}}}"#);
+    let acme = publisher("acme/tool", "pkg:generic/acme");
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.fill((0..100_000).map(|i| leaf(i).into_bytes()).collect()));
+        assert!(within(20, || server.log().view().size > 0));
+        let late = Wire::new(VICTIM, &addr).submit(&acme.first).unwrap();
+        assert_eq!((late.status, late.kind().as_str()), (503, "timeout"));
+        assert_eq!(retry_after(&late), Some(1));
+    });
+    let asked = || Wire::new(VICTIM, &addr).submit(&acme.first).unwrap();
+    assert!(within(20, || asked().status == 200));
+    let bundle = ledger::bundle::Bundle::parse(&asked().body).unwrap();
+    assert_eq!(bundle.entry.index, 100_000, "it was logged the first time");
+}
+
 #[test]
 fn the_metrics_are_valid_and_say_what_happened() {
     let dir = log();

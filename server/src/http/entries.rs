@@ -1,6 +1,6 @@
 //! Submission, and conveniences over the tiles.
 
-use super::{Client, MAX_BODY, Problem, Shared, blocking};
+use super::{Arrived, Client, MAX_BODY, Problem, Shared, blocking};
 use crate::admit::{Admitted, App};
 use crate::bundles;
 use axum::body::Bytes;
@@ -13,6 +13,7 @@ use ledger::{API_VERSION, b64, hex32};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 const ACCEPTED: [&str; 2] = ["application/json", "application/vnd.dsse.envelope.v1+json"];
 
@@ -52,9 +53,11 @@ pub(super) fn body(
 pub async fn submit(
     State(app): Shared,
     Extension(client): Extension<Client>,
+    Extension(arrived): Extension<Arrived>,
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    arrived.0.store(true, Ordering::Relaxed);
     let shared = Arc::clone(&app);
     let answer = async move {
         let bytes = body(&headers, bytes, &ACCEPTED)?;

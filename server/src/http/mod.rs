@@ -25,6 +25,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 /// Largest submission in bytes: a full leaf in base64, and room.
@@ -35,6 +36,11 @@ const READS: usize = 1024;
 const WRITES: usize = 1024;
 
 type Shared = State<Arc<App>>;
+
+/// Whether a submission has been read whole. From then on it may be logged, whatever becomes
+/// of the answer.
+#[derive(Clone, Default)]
+struct Arrived(Arc<AtomicBool>);
 
 /// What every request passes first.
 #[derive(Clone)]
@@ -99,7 +105,9 @@ async fn limits(
         let problem = Problem::new(429, "address-rate", detail);
         return problem.retry(whole_seconds(wait)).into_response();
     }
+    let arrived = Arrived::default();
     request.extensions_mut().insert(client);
+    request.extensions_mut().insert(arrived.clone());
     let Ok(_slot) = if reading { reads } else { writes }.try_acquire() else {
         return Problem::new(
             503,
@@ -111,7 +119,13 @@ async fn limits(
     };
     let Ok(mut response) = tokio::time::timeout(settings.request, next.run(request)).await else {
         let detail = format!("the request took more than {:?}", settings.request);
-        return Problem::new(408, "timeout", detail).into_response();
+        return if arrived.0.load(Ordering::Relaxed) {
+            let detail = format!("{detail}; it may be logged all the same: send it again");
+            let problem = Problem::new(503, "timeout", detail).retry(1);
+            problem.into_response()
+        } else {
+            Problem::new(408, "timeout", detail).into_response()
+        };
     };
     let status = response.status();
     let is_problem = response
