@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -88,6 +88,21 @@ pub struct Handle {
 
 /// How long requests in hand may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// Connections that the system keeps until they are accepted: more than a burst.
+const BACKLOG: u32 = 1024;
+
+fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    // As after a restart, when connections of before still linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
 
 impl Server {
     /// Opens the data directory, checks it, and serves. Must not be called from async code:
@@ -177,7 +192,7 @@ impl Server {
                 path: config.listen.to_string(),
                 why: e.to_string(),
             };
-            let listener = TcpListener::bind(config.listen).await.map_err(io)?;
+            let listener = listen(config.listen).map_err(io)?;
             let addr = listener.local_addr().map_err(io)?;
             tokio::spawn(operator::serve(
                 operator::listen(&data.layout.socket())?,

@@ -13,7 +13,7 @@ mod trust;
 pub use problem::Problem;
 pub use serve::{descriptors, serve};
 
-use self::peer::{Client, Peer};
+use self::peer::{Client, PEER};
 use crate::admit::App;
 use crate::log::Metrics;
 use crate::reject::whole_seconds;
@@ -92,8 +92,9 @@ async fn limits(
     let [reads, writes] = &*slots;
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     let (settings, metrics) = (&app.limits.settings, &app.log.metrics);
-    let peer = request.extensions().get::<Peer>().map(|p| p.0);
-    let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+    // Requests are handled in the task of their connection.
+    let nobody = IpAddr::from([0, 0, 0, 0]);
+    let peer = PEER.try_with(|ip| *ip).unwrap_or(nobody);
     let client = Client::find(peer, request.headers(), settings);
     // Before the body is read, let alone understood.
     if !reading

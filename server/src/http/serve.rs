@@ -2,11 +2,11 @@
 //! nothing, or a byte a minute, must not take what the log needs: above all not the file
 //! descriptors, since a batch whose files cannot be opened ends the process.
 
-use super::peer::{Connections, Peer};
+use super::peer::{Connections, PEER};
 use crate::admit::App;
 use crate::error::Error;
 use crate::log::Metrics;
-use axum::{Extension, Router};
+use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -114,13 +114,12 @@ pub async fn serve(
         };
         // Who reads nothing of an answer is cut off by the system.
         let _ = set_tcp_user_timeout(&stream, milliseconds(settings.stall));
-        let (router, open) = (router.clone(), Open::new(Arc::clone(&app)));
-        let router = Router::new().fallback_service(router);
-        let service = TowerToHyperService::new(router.layer(Extension(Peer(ip))));
+        let open = Open::new(Arc::clone(&app));
+        let service = TowerToHyperService::new(router.clone());
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let (connection, mut stopping) = (connection.into_owned(), stopping.clone());
         let life = settings.life;
-        tokio::spawn(async move {
+        let work = async move {
             let _held = (slot, counted, open);
             let mut connection = pin!(connection);
             tokio::select! {
@@ -130,7 +129,8 @@ pub async fn serve(
             }
             connection.as_mut().graceful_shutdown();
             let _ = timeout(life, connection).await;
-        });
+        };
+        tokio::spawn(PEER.scope(ip, work));
     }
     drop((listener, stop));
     // All slots are free once all connections are closed.
