@@ -6,10 +6,9 @@
 
 use crate::error::Error;
 use crate::logkeys::LogKeys;
-use crate::store::StoreError;
+use crate::store::{Disk, write_durably};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -137,6 +136,9 @@ pub fn init(dir: &Path, origin: &str) -> Result<Vec<String>, Error> {
         Err(e) => return Err(e),
     }
     fs::create_dir_all(dir).map_err(|e| Error::io(dir, &e))?;
+    if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+        sync(parent)?;
+    }
     let private = layout.private();
     fs::DirBuilder::new()
         .mode(0o700)
@@ -156,20 +158,8 @@ pub fn init(dir: &Path, origin: &str) -> Result<Vec<String>, Error> {
         path: MARKER.into(),
         why: e.to_string(),
     })?;
-    write_durably(&layout.marker(), &bytes)?;
+    write_durably(&Disk, &layout.marker(), &bytes)?;
     Ok(keys.vkeys())
-}
-
-/// Writes a file by temporary file, fsync, rename and fsync of the directory; mode 0644.
-pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let temporary = path.with_extension("tmp");
-    let io = |e: std::io::Error| StoreError::io(path, &e);
-    let mut file = File::create(&temporary).map_err(io)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(io)?;
-    fs::rename(&temporary, path).map_err(io)?;
-    path.parent().map_or(Ok(()), crate::store::sync_dir)
 }
 
 fn sync(dir: &Path) -> Result<(), Error> {

@@ -2,10 +2,9 @@
 //! the log: the log never holds what was not admitted. A refused one stays on file, so that
 //! submitting it again does not put it back before the operator.
 
-use crate::datadir::write_durably;
 use crate::error::Error;
 use crate::reject::Rejection;
-use crate::store::StoreError;
+use crate::store::{Disk, StoreError, make_dir, write_durably};
 use ledger::envelope::Envelope;
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, from_hex32, hex32};
@@ -82,7 +81,7 @@ impl Pending {
     /// # Errors
     /// [`Error::Io`], or [`Error::HalfWritten`] for a file that is none of ours.
     pub fn open(dir: PathBuf, cap: usize) -> Result<Self, Error> {
-        fs::create_dir_all(&dir).map_err(|e| Error::io(&dir, &e))?;
+        make_dir(&Disk, &dir)?;
         let mut waiting = BTreeMap::new();
         for item in fs::read_dir(&dir).map_err(|e| Error::io(&dir, &e))? {
             let path = item.map_err(|e| Error::io(&dir, &e))?.path();
@@ -117,7 +116,7 @@ impl Pending {
 
     fn write(&self, one: &Waiting) -> Result<(), StoreError> {
         let value = json!({ "envelope": one.envelope.to_json(), "received": one.received, "refused": one.refused });
-        write_durably(&self.path(&one.id), value.to_string().as_bytes())
+        write_durably(&Disk, &self.path(&one.id), value.to_string().as_bytes())
     }
 
     /// Keeps a project statement for the operator.

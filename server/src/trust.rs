@@ -2,9 +2,8 @@
 //! until then with the pending project. Whoever uploads one proves nothing: clients check
 //! the document against the hash in a trust string.
 
-use crate::datadir::write_durably;
 use crate::error::Error;
-use crate::store::StoreError;
+use crate::store::{Disk, StoreError, make_dir, write_durably};
 use ledger::trust::{TrustDocument, TrustError};
 use ledger::{Hash, from_hex32, hex32, sha256};
 use std::collections::BTreeMap;
@@ -125,7 +124,7 @@ impl TrustDocuments {
     /// [`Error::Io`].
     pub fn open(public: PathBuf, pending: PathBuf) -> Result<Self, Error> {
         for dir in [&public, &pending] {
-            fs::create_dir_all(dir).map_err(|e| Error::io(dir, &e))?;
+            make_dir(&Disk, dir)?;
         }
         let mut known = BTreeMap::new();
         for (hash, path) in documents(&public)? {
@@ -207,8 +206,7 @@ impl TrustDocuments {
             ),
             Standing::Pending => {
                 let dir = self.pending_dir(&project);
-                fs::create_dir_all(&dir).map_err(|e| StoreError::io(&dir, &e))?;
-                crate::store::sync_dir(&self.pending)?;
+                make_dir(&Disk, &dir)?;
                 if dir.join(&name).exists() {
                     return Ok(());
                 }
@@ -221,7 +219,7 @@ impl TrustDocuments {
         if held >= PER_PROJECT && !named {
             return Err(TrustRejection::TooMany);
         }
-        write_durably(&dir.join(name), bytes)?;
+        write_durably(&Disk, &dir.join(name), bytes)?;
         if standing == Standing::Admitted {
             known.insert(hash, project);
         }

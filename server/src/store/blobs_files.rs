@@ -1,23 +1,38 @@
 //! Blobs as files at the tlog-tiles paths: temporary file, fsync, rename, fsync of the
-//! directory.
+//! directory and of each one above it that this process has not synced yet.
 
+use super::files::{Disk, Files, place};
 use super::{Blobs, StoreError};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// Blobs under one directory, which may be served and mirrored as it is.
-pub struct FileBlobs {
+pub struct FileBlobs<F: Files = Disk> {
     root: PathBuf,
+    files: F,
+    /// Directories whose names are durable, as this process made sure: one that merely
+    /// stands may stand since a crash before its parent was synced.
+    settled: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl FileBlobs {
     /// Blobs under `root`, which must exist.
     #[must_use]
     pub fn new(root: &Path) -> Self {
+        Self::on(Disk, root)
+    }
+}
+
+impl<F: Files> FileBlobs<F> {
+    /// The same, by these file operations.
+    #[must_use]
+    pub fn on(files: F, root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            files,
+            settled: Mutex::default(),
         }
     }
 
@@ -34,23 +49,42 @@ impl FileBlobs {
         }
     }
 
-    /// Makes the directories above `target`, and notes each whose listing changes.
-    fn parents(&self, target: &Path, changed: &mut BTreeSet<PathBuf>) -> Result<(), StoreError> {
+    /// Makes the directories between the root and `target`, and notes each directory whose
+    /// listing is not durable yet.
+    fn parents(&self, target: &Path, changed: &mut Changed) -> Result<(), StoreError> {
         let Some(parent) = target.parent() else {
             return Ok(());
         };
-        changed.insert(parent.to_owned());
-        if parent.is_dir() {
+        changed.listings.insert(parent.to_owned());
+        if parent == self.root || changed.above.contains(parent) || self.is_settled(parent) {
             return Ok(());
         }
         self.parents(parent, changed)?;
-        match fs::create_dir(parent) {
+        changed.above.insert(parent.to_owned());
+        if parent.is_dir() {
+            return Ok(());
+        }
+        match self.files.create_dir(parent) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                 Err(StoreError::io(parent, &e))
             }
             _ => Ok(()),
         }
     }
+
+    fn is_settled(&self, dir: &Path) -> bool {
+        let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.contains(dir)
+    }
+}
+
+/// What a put has changed and not synced yet.
+#[derive(Default)]
+struct Changed {
+    /// Directories to sync.
+    listings: BTreeSet<PathBuf>,
+    /// Directories whose own names that makes durable.
+    above: BTreeSet<PathBuf>,
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
@@ -61,47 +95,39 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     }
 }
 
-impl Blobs for FileBlobs {
+impl<F: Files> Blobs for FileBlobs<F> {
     fn get(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         read(&self.place(path)?)
     }
 
     fn put(&self, blobs: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
-        let mut changed = BTreeSet::new();
+        let mut changed = Changed::default();
         for (path, bytes) in blobs {
             let target = self.place(path)?;
-            if let Some(standing) = read(&target)? {
-                if standing == *bytes {
-                    // It may stand since a crash before its directory was synced.
-                    changed.extend(target.parent().map(Path::to_owned));
-                    continue;
+            match read(&target)? {
+                // It may stand since a crash before its directory was synced.
+                Some(standing) if standing == *bytes => self.parents(&target, &mut changed)?,
+                Some(_) => {
+                    return Err(StoreError::Damaged(format!(
+                        "{} holds other bytes than the log",
+                        target.display()
+                    )));
                 }
-                return Err(StoreError::Damaged(format!(
-                    "{} holds other bytes than the log",
-                    target.display()
-                )));
+                None => {
+                    self.parents(&target, &mut changed)?;
+                    place(&self.files, &target, bytes)?;
+                }
             }
-            self.parents(&target, &mut changed)?;
-            let mut name = target.file_name().unwrap_or_default().to_owned();
-            name.push(".tmp");
-            let temporary = target.with_file_name(name);
-            let written = File::create(&temporary)
-                .and_then(|mut f| f.write_all(bytes).and_then(|()| f.sync_all()))
-                .and_then(|()| fs::rename(&temporary, &target));
-            written.map_err(|e| StoreError::io(&target, &e))?;
         }
-        for dir in changed {
-            sync_dir(&dir)?;
+        for dir in changed.listings {
+            self.files
+                .sync_dir(&dir)
+                .map_err(|e| StoreError::io(&dir, &e))?;
         }
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        settled.append(&mut changed.above);
         Ok(())
     }
-}
-
-/// Makes a directory's listing durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), StoreError> {
-    File::open(dir)
-        .and_then(|d| d.sync_all())
-        .map_err(|e| StoreError::io(dir, &e))
 }
 
 #[cfg(test)]

@@ -12,11 +12,13 @@
 //! writing one again after a crash changes nothing.
 
 mod blobs_files;
+mod files;
 mod hot_sled;
 mod index_fjall;
 
 pub use blobs_files::FileBlobs;
-pub(crate) use blobs_files::sync_dir;
+pub use files::{Disk, Files};
+pub(crate) use files::{make_dir, sync_dir, write_durably};
 pub use hot_sled::SledHot;
 pub use index_fjall::FjallIndex;
 
