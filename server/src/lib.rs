@@ -27,4 +27,6 @@ mod recover;
 
 pub use datadir::{init, vkeys};
 pub use error::Error;
+#[doc(hidden)]
+pub use server::Stores;
 pub use server::{Config, Handle, Server};

@@ -10,6 +10,7 @@ use crate::logkeys::LogKeys;
 use crate::pending::Pending;
 use crate::recover::{Recovered, recover};
 use crate::sequence::{Job, Queue, Sequencer};
+use crate::store::{Blobs, Hot, Index};
 use crate::trust::TrustDocuments;
 use crate::{http, operator};
 use std::net::SocketAddr;
@@ -72,6 +73,14 @@ impl Config {
     }
 }
 
+/// The store's three parts.
+#[doc(hidden)]
+pub struct Stores {
+    pub hot: Box<dyn Hot>,
+    pub blobs: Box<dyn Blobs>,
+    pub index: Box<dyn Index>,
+}
+
 /// Starts servers.
 pub struct Server;
 
@@ -112,6 +121,22 @@ impl Server {
     /// [`Error`]. A log that disagrees with its last checkpoint is no error: it is served
     /// read-only, and `/readyz` says why.
     pub fn start(config: &Config) -> Result<Handle, Error> {
+        Self::start_with(config, Ok, |e| {
+            // It is not known what is on disk. Only a new start, which reads it, can tell.
+            eprintln!("countersign-server: {e}; the process ends, nothing was acknowledged");
+            std::process::exit(70);
+        })
+    }
+
+    /// For tests of failing stores: `wrap` gets the store as the checks before the first
+    /// signature left it and says what the server writes to; `failed` is told why the
+    /// sequencer ended.
+    #[doc(hidden)]
+    pub fn start_with(
+        config: &Config,
+        wrap: impl FnOnce(Stores) -> Result<Stores, Error>,
+        failed: impl FnOnce(Error) + Send + 'static,
+    ) -> Result<Handle, Error> {
         if !config.listen.ip().is_loopback() && !config.public_http {
             return Err(Error::NotLoopback(config.listen));
         }
@@ -129,6 +154,7 @@ impl Server {
             durable,
             read_only,
         } = recover(&data.layout, &data.origin, &keys).map_err(Error::at_start)?;
+        let Stores { hot, blobs, index } = wrap(Stores { hot, blobs, index })?;
         let (fold, edge, tail) = (
             published.fold.clone(),
             published.view.edge.clone(),
@@ -164,11 +190,7 @@ impl Server {
             .name("sequencer".into())
             .spawn(move || {
                 if let Err(e) = sequencer.run(&jobs) {
-                    // It is not known what is on disk. Only a new start, which reads it, can tell.
-                    eprintln!(
-                        "countersign-server: {e}; the process ends, nothing was acknowledged"
-                    );
-                    std::process::exit(70);
+                    failed(e);
                 }
             });
         let sequencer = sequencer.map_err(|e| Error::Io {
