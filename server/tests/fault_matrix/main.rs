@@ -4,139 +4,28 @@
 //! without faults makes.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
 mod common;
+#[path = "../failing/mod.rs"]
 mod failing;
 
-use common::{ORIGIN, Publisher, Running, artifact, publisher};
+mod check;
+mod story;
+
+use check::{check, names};
+use common::{ORIGIN, Running, publisher};
 use countersign_server::store::{FileBlobs, SledHot};
 use countersign_server::{Config, Error, Handle, Server, Stores, init};
 use failing::power::{Journal, LOSSES, Left, restore};
 use failing::{Effect, Faults, FaultyHot, FaultyIndex, Step, copy_dir};
-use ledger::Hash;
 use ledger::bundle::Bundle;
-use ledger::envelope::Envelope;
-use ledger::fold::Fold;
-use ledger::leaf::{Action, Leaf, OperationLeaf, StatementLeaf};
-use ledger::statement::Statement;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
+use story::{Expected, Story};
 use tempfile::TempDir;
-use tlog::hash::leaf_hash;
-use tlog::proof::verify_consistency;
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, width_at};
-use tlog::tree::Edge;
-
-/// A genuine log of any size: a project, opaque leaves, and at the end of each batch a
-/// release with its ledger head.
-#[derive(Clone)]
-struct Story {
-    acme: Arc<Publisher>,
-    fold: Fold,
-    leaves: Vec<Vec<u8>>,
-    /// PAE hashes of the releases, with their indexes.
-    releases: Vec<(Hash, u64)>,
-    /// Of every leaf: now, since a log whose last leaf is old does not sign.
-    time: u64,
-}
-
-impl Story {
-    fn new() -> Self {
-        let mut story = Self {
-            acme: Arc::new(publisher("acme/tool", "pkg:generic/acme")),
-            fold: Fold::new(ORIGIN),
-            leaves: Vec::new(),
-            releases: Vec::new(),
-            time: std::time::UNIX_EPOCH.elapsed().unwrap().as_secs(),
-        };
-        story.statement(story.acme.first.clone());
-        story.add(&Leaf::Operation(OperationLeaf {
-            action: Action::Admitted,
-            by: "operator".into(),
-            project: story.acme.id,
-            reason: None,
-            time: story.time,
-        }));
-        story
-    }
-
-    fn size(&self) -> u64 {
-        self.leaves.len() as u64
-    }
-
-    fn add(&mut self, leaf: &Leaf) {
-        self.leaves.push(leaf.to_bytes().unwrap());
-        let _ = self.fold.apply(leaf);
-    }
-
-    fn statement(&mut self, envelope: Envelope) {
-        let statement = Box::new(Statement::parse(&envelope.payload).unwrap());
-        self.add(&Leaf::Statement(Box::new(StatementLeaf {
-            envelope,
-            statement: *statement,
-            time: self.time,
-        })));
-    }
-
-    fn grow(&mut self, size: u64) {
-        while self.size() < size - 2 {
-            let kind = format!("opaque-{}", self.size());
-            let text = format!("{{\"apiVersion\":\"countersign/v1\",\"kind\":{kind:?}}}");
-            let leaf = Leaf::parse(text.as_bytes()).unwrap();
-            self.leaves.push(text.into_bytes());
-            let _ = self.fold.apply(&leaf);
-        }
-        let purl = format!("pkg:generic/acme/tool@{size}");
-        let release = self
-            .acme
-            .envelope(&purl, &[artifact("tool", purl.as_bytes())]);
-        self.releases.push((release.pae_hash(), self.size()));
-        self.statement(release);
-        let head = self.fold.next_head(self.time);
-        self.add(&head);
-        assert_eq!(self.size(), size);
-    }
-
-    fn range(&self, from: u64, to: u64) -> Vec<Vec<u8>> {
-        self.leaves[usize::try_from(from).unwrap()..usize::try_from(to).unwrap()].to_vec()
-    }
-
-    /// What a log of the first `size` leaves is, computed by itself.
-    fn at(&self, size: u64) -> Expected {
-        let leaves = self.range(0, size);
-        let mut edge = Edge::new();
-        let hashes: Vec<Hash> = leaves.iter().map(|l| leaf_hash(l)).collect();
-        let tiles = edge.append(&hashes).into_iter().map(|full| {
-            let (level, index, width) = (full.level, full.index, TILE_WIDTH);
-            let tile = Tile {
-                level,
-                index,
-                width,
-            };
-            (tile.path(), full.bytes)
-        });
-        let bundles = (0u64..).zip(leaves.chunks_exact(256)).map(|(index, part)| {
-            let width = TILE_WIDTH;
-            (
-                EntryTile { index, width }.path(),
-                encode_bundle(part).unwrap(),
-            )
-        });
-        let blobs = tiles.chain(bundles).collect();
-        let root = edge.root();
-        Expected { size, root, blobs }
-    }
-}
-
-/// A log as it has to be.
-struct Expected {
-    size: u64,
-    root: Hash,
-    /// Full tiles and bundles on all levels.
-    blobs: BTreeMap<String, Vec<u8>>,
-}
 
 fn start(dir: &Path) -> Handle {
     Server::start(&Config::new(dir)).unwrap()
@@ -164,61 +53,6 @@ fn start_faulty(dir: &Path, faults: &Faults) -> (Handle, mpsc::Receiver<Error>) 
     let failed = move |e| ended.send(e).unwrap();
     let server = Server::start_with(&Config::new(dir), wrap, failed).unwrap();
     (server, end)
-}
-
-/// Restarts on `dir` and checks all of it: the log must be `want`, and follow from the
-/// checkpoint at `before`. Then goes on by one leaf.
-fn check(dir: &Path, story: &Story, before: &Expected, want: &Expected, case: &str) {
-    let server = start(dir);
-    let log = server.log();
-    assert_eq!(log.read_only(), None, "{case}");
-    let (view, size) = (log.view(), want.size);
-    assert_eq!((view.size, view.root), (size, want.root), "{case}");
-    let lines: Vec<&str> = view.note.lines().collect();
-    assert_eq!(lines[1], size.to_string(), "{case}");
-    assert_eq!(lines[2], ledger::b64(&want.root), "{case}");
-    let reader = log.reader(&view);
-    let proof = reader.consistency(before.size, size).unwrap();
-    verify_consistency(before.size, &before.root, size, &want.root, &proof).unwrap();
-    // Every full blob as a file and nothing beside them; then the entries that are in none.
-    let mut found = BTreeSet::new();
-    names(&dir.join("public/tile"), "tile", &mut found);
-    found.retain(|path| !path.ends_with(".tmp"));
-    assert!(found.iter().eq(want.blobs.keys()), "{case}: {found:?}");
-    for (path, bytes) in &want.blobs {
-        let stands = fs::read(dir.join("public").join(path)).unwrap();
-        assert!(stands == *bytes, "{case}: {path}");
-    }
-    let (index, width) = (size / 256, width_at(size, 0, size / 256));
-    if width > 0 {
-        let entries = reader.entries(&EntryTile { index, width }).unwrap();
-        let leaves = story.range(index * 256, size);
-        assert!(entries.iter().map(|e| &e[..]).eq(leaves.iter()), "{case}");
-    }
-    // The index is exactly as far, and the ledger proves what the last release says.
-    assert_eq!(log.index.size().unwrap(), size, "{case}");
-    for (pae, index) in &story.releases {
-        let stands = (*index < size).then_some(*index);
-        assert_eq!(log.index.by_pae(pae).unwrap(), stands, "{case}");
-    }
-    let last = story.releases.iter().rfind(|(_, i)| *i < size).unwrap().1;
-    let bundle = countersign_server::bundles::make(log, last).unwrap();
-    assert_eq!(bundle.unwrap().entry.index, last, "{case}");
-    let next = b"{\"apiVersion\":\"countersign/v1\",\"kind\":\"next\"}".to_vec();
-    assert_eq!(server.fill(vec![next]).unwrap(), size + 1, "{case}");
-}
-
-fn names(dir: &Path, prefix: &str, found: &mut BTreeSet<String>) {
-    let Ok(items) = fs::read_dir(dir) else { return };
-    for item in items {
-        let item = item.unwrap();
-        let name = format!("{prefix}/{}", item.file_name().to_string_lossy());
-        if item.file_type().unwrap().is_dir() {
-            names(&item.path(), &name, found);
-        } else {
-            found.insert(name);
-        }
-    }
 }
 
 /// A log of `from` leaves, on disk, at rest.
