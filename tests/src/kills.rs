@@ -44,6 +44,8 @@ pub struct Plan {
     pub server: PathBuf,
     /// A directory that does not exist yet.
     pub data: PathBuf,
+    /// A program that grows the new log first, and to how many leaves.
+    pub fill: Option<(PathBuf, u64)>,
     /// How often it is killed.
     pub kills: u64,
     /// Every choice follows from it; the moments of course do not.
@@ -75,6 +77,20 @@ pub struct Outcome {
     pub failure: Option<String>,
 }
 
+impl Outcome {
+    /// Adds what happened to another log.
+    pub fn add(&mut self, other: Self) {
+        self.kills += other.kills;
+        self.in_start += other.in_start;
+        self.at_tile_end += other.at_tile_end;
+        self.acknowledged += other.acknowledged;
+        self.compared += other.compared;
+        self.leaves += other.leaves;
+        self.took += other.took;
+        self.failure = self.failure.take().or(other.failure);
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed = |what: &str| {
@@ -94,7 +110,11 @@ impl fmt::Display for Outcome {
             failed("lost"),
             failed("inconsistent"),
             self.took.as_secs_f64()
-        )
+        )?;
+        match &self.failure {
+            Some(why) => write!(f, "; FAILED: {why}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -165,6 +185,11 @@ impl<'a> Run<'a> {
     /// Makes a log with one project.
     fn prepare(plan: &'a Plan) -> Result<Self, String> {
         let vkeys = init(&plan.server, &plan.data)?;
+        if let Some((program, leaves)) = &plan.fill {
+            let mut command = Command::new(program);
+            command.arg("--leaves").arg(leaves.to_string());
+            said(command, &plan.data)?;
+        }
         let root = SecretKey::generate().map_err(|e| e.to_string())?;
         let key = SecretKey::generate().map_err(|e| e.to_string())?;
         let (name, prefix) = ("acme/x", "pkg:generic/acme/x");
@@ -352,15 +377,19 @@ impl<'a> Run<'a> {
 
 fn init(server: &Path, data: &Path) -> Result<Vec<String>, String> {
     let mut command = Command::new(server);
-    command
-        .args(["init", "--origin", ORIGIN, "--data"])
-        .arg(data);
+    command.args(["init", "--origin", ORIGIN]);
+    let out = said(command, data)?;
+    Ok(out.lines().map(str::to_owned).collect())
+}
+
+/// What a program says that works on the log in `data`.
+fn said(mut command: Command, data: &Path) -> Result<String, String> {
+    command.arg("--data").arg(data);
     let said = crate::run(command)?;
     if said.code != 0 {
         return Err(said.err);
     }
-    let out = String::from_utf8(said.out).map_err(|e| e.to_string())?;
-    Ok(out.lines().map(str::to_owned).collect())
+    String::from_utf8(said.out).map_err(|e| e.to_string())
 }
 
 /// Audits what is new, all promises that wait, and a proof between two checkpoints.
