@@ -14,12 +14,12 @@ use process::{Sample, sample};
 use readers::Reads;
 use report::{Report, Used};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use stock::{Publisher, floor};
 use tally::Tally;
 
 /// How often the server's process is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What is measured beside the load.
 #[derive(Debug, Clone, Copy)]
@@ -93,18 +93,15 @@ fn look(pid: u32, stop: &AtomicBool) -> Vec<Sample> {
     }
 }
 
-/// What the process used between the samples nearest to the measured time's two ends.
+/// What the process used from the last sample before the measured time to the first after it.
 fn used(pid: u32, samples: &[Sample], tally: &Tally) -> Option<Used> {
-    let distance = |a: Instant, b: Instant| {
-        a.saturating_duration_since(b)
-            .max(b.saturating_duration_since(a))
-    };
-    let nearest = |to: Instant| samples.iter().min_by_key(|s| distance(s.at, to)).copied();
     let (from, to) = tally.window();
+    let first = samples.iter().rfind(|s| s.at <= from);
+    let last = samples.iter().find(|s| s.at >= to);
     Some(Used {
         pid,
-        first: nearest(from)?,
-        last: nearest(to)?,
+        first: *first.or(samples.first())?,
+        last: *last.or(samples.last())?,
         peak: samples.iter().map(|s| s.resident).max()?,
     })
 }
