@@ -21,6 +21,11 @@ struct Bench {
 impl Bench {
     /// A log that admits everybody, and the project acme/x in it.
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, served with these arguments too.
+    fn with(more: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("log");
         let program = binary("countersign-server").unwrap();
@@ -37,7 +42,7 @@ impl Bench {
             "open",
             "--data",
         ]);
-        serve.arg(&data);
+        serve.arg(&data).args(more);
         let server = Process::start(serve).unwrap();
         let bench = Self { dir, server };
         for key in ["root.key", "release.key", "strange.key"] {
@@ -202,6 +207,22 @@ fn what_a_load_says_is_what_the_log_has() {
     );
     assert_eq!(count(&wrong, "/accepted"), 0);
     assert_eq!(bench.releases(), 260);
+}
+
+#[test]
+fn above_its_peak_the_log_turns_away_and_what_it_takes_is_logged() {
+    let bench = Bench::with(&["--queue", "1"]);
+    let mut args = vec!["--project", "acme/x", "--key", "release.key"];
+    args.extend(["--releases", "400", "--rate", "4000", "--duration", "1"]);
+    args.extend(["--max-connections", "32"]);
+    let (said, value) = bench.load(&args);
+    assert_eq!(said.code, 0, "no room is no error: {} {}", said.err, value);
+    let (accepted, busy) = (count(&value, "/accepted"), count(&value, "/errors/busy"));
+    assert!(accepted > 0 && busy > 0, "{value}");
+    assert_eq!(count(&value, "/turnedAway"), busy);
+    let sent = count(&value, "/offered") - count(&value, "/notSent");
+    assert_eq!(sent, accepted + busy, "every send has its answer");
+    assert_eq!(bench.releases(), accepted);
 }
 
 #[test]
