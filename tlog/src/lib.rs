@@ -15,6 +15,7 @@ pub mod note;
 pub mod policy;
 pub mod prefix;
 pub mod proof;
+pub mod prover;
 pub mod tile;
 pub mod tlog_proof;
 pub mod tree;

@@ -250,7 +250,7 @@ fn tile_path(hashes: &[Hash], offset: u8) -> Vec<Hash> {
 }
 
 /// Reads rows and holds the reader to the length that it promises.
-fn read<R: HashReader>(
+pub(crate) fn read<R: HashReader>(
     reader: &R,
     level: u8,
     index: u64,
@@ -323,6 +323,11 @@ impl Edge {
     pub fn root(&self) -> Hash {
         let top = self.ragged_rows().pop();
         top.map_or(EMPTY_ROOT, |rows| tile_root(&rows))
+    }
+
+    /// Levels of tiles that the tree has at its edge.
+    pub(crate) fn levels(&self) -> u8 {
+        u8::try_from(self.levels.len()).unwrap_or(MAX_LEVELS)
     }
 
     /// The rows of the partial tile of `level`: 0 to 255 of them.

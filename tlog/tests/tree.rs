@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use tlog::Hash;
 use tlog::hash::EMPTY_ROOT;
 use tlog::proof::{ProofError, verify_consistency, verify_inclusion};
+use tlog::prover::{Prover, read_inner};
 use tlog::tree::{
     Compact, Edge, HashReader, TreeError, prove_consistency, prove_inclusion, root_from_tiles,
 };
@@ -74,11 +75,19 @@ fn sizes_at_the_tiles_borders() {
         let root = naive_root(tree);
         let edge = Edge::from_tiles(size, &reader).unwrap();
         assert_eq!(edge.root(), root, "{size}");
+        let prover = Prover::new(&edge);
+        assert_eq!((prover.size(), prover.root()), (size, root));
         assert_eq!(root_from_tiles(size, &reader).unwrap(), root);
         for index in interesting(size) {
             let at = usize::try_from(index).unwrap();
             let proof = prove_inclusion(index, size, &reader).unwrap();
             verify_inclusion(&tree[at], index, size, &proof, &root).unwrap();
+            let full = |level, index| read_inner(&reader, level, index);
+            assert_eq!(
+                prover.inclusion(index, full),
+                Ok(proof),
+                "{index} of {size}"
+            );
             let old = index + 1;
             let proof = prove_consistency(old, size, &reader).unwrap();
             let old_root = naive_root(&tree[..=at]);
