@@ -13,11 +13,13 @@ use crate::envelope::Envelope;
 use crate::json::JsonError;
 use crate::leaf::{Action, HeadLeaf, Leaf, OperationLeaf};
 use crate::names;
+use crate::released::{Purls, Released};
 use crate::state::{Current, Leaves, StateDocument};
 use crate::statement::{Body, Project, Release, Statement};
 use crate::{Hash, hex32, sha256};
 use keys::{KeyId, PublicKey};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use tlog::prefix::{MapProof, PrefixTree};
 use tlog::tree::Compact;
 
@@ -128,6 +130,14 @@ pub enum Refusal {
     /// A leaf of a kind that this version does not know.
     #[error("leaf of unknown kind {0:?}")]
     UnknownKind(String),
+    /// Where the purls of earlier releases are kept cannot be read: nothing is decided.
+    #[error("whether purl {purl:?} was released before cannot be looked up: {why}")]
+    LookUp {
+        /// The purl.
+        purl: String,
+        /// What the look-up said.
+        why: String,
+    },
     /// The state could not be encoded.
     #[error(transparent)]
     Json(#[from] JsonError),
@@ -153,6 +163,7 @@ impl Refusal {
             Self::KeyTooOld { .. } => "key-too-old",
             Self::WrongHead { .. } => "wrong-head",
             Self::UnknownKind(_) => "unknown-leaf-kind",
+            Self::LookUp { .. } => "look-up-failed",
             Self::Json(_) => "internal-encoding",
         }
     }
@@ -234,7 +245,7 @@ pub struct Fold {
     projects: BTreeMap<Hash, ProjectState>,
     names: BTreeMap<String, Hash>,
     prefixes: BTreeMap<String, Hash>,
-    purls: HashMap<Hash, u64>,
+    purls: Purls,
     map: PrefixTree,
 }
 
@@ -249,9 +260,22 @@ impl Fold {
             projects: BTreeMap::new(),
             names: BTreeMap::new(),
             prefixes: BTreeMap::new(),
-            purls: HashMap::new(),
+            purls: Purls::default(),
             map: PrefixTree::new(),
         }
+    }
+
+    /// The same, with the purls that this fold was told to forget looked up in `earlier`.
+    #[must_use]
+    pub fn looking_up(mut self, earlier: Arc<dyn Released>) -> Self {
+        self.purls.earlier = Some(earlier);
+        self
+    }
+
+    /// Forgets the purls of releases before `index`: [`Fold::looking_up`]'s holds them. So a
+    /// log's server needs memory for its projects, not for its releases.
+    pub fn forget_released(&mut self, index: u64) {
+        self.purls.forget(index);
     }
 
     /// How many leaves were applied: the index of the next.
@@ -431,10 +455,14 @@ impl Fold {
                 prefixes: current.purl_prefixes.join(", "),
             });
         }
-        if let Some(index) = self.purls.get(&sha256(r.purl.as_bytes())) {
+        let before = self.purls.get(&r.purl, self.size);
+        if let Some(index) = before.map_err(|why| Refusal::LookUp {
+            purl: r.purl.clone(),
+            why,
+        })? {
             return Err(Refusal::PurlReleased {
                 purl: r.purl.clone(),
-                index: *index,
+                index,
             });
         }
         key_ages(envelope, current.max_key_age, &project.first_listed, time)
@@ -456,28 +484,62 @@ impl Fold {
     /// have verified (see [`Fold::check`]).
     ///
     /// # Errors
-    /// A [`Refusal`] where the leaf is ignored; it counts as a leaf all the same.
+    /// A [`Refusal`] where the leaf is ignored; it counts as a leaf all the same. But after
+    /// [`Refusal::LookUp`] nothing was decided and nothing has moved.
     pub fn apply(&mut self, leaf: &Leaf) -> Result<(), Refusal> {
-        let outcome = self.step(leaf);
-        self.last_time = self.last_time.max(leaf.time().unwrap_or(0));
-        self.size += 1;
+        let decided = self.decide(leaf);
+        if let Err(failed @ Refusal::LookUp { .. }) = decided {
+            return Err(failed);
+        }
+        let outcome = decided.and_then(|()| self.take(leaf));
+        self.count(leaf);
         outcome
     }
 
-    fn step(&mut self, leaf: &Leaf) -> Result<(), Refusal> {
+    /// Moves on by one leaf of which [`Fold::apply`] of another fold, in the same state, has
+    /// said whether it is `accepted`: the same step without asking the rules again.
+    pub fn follow(&mut self, leaf: &Leaf, accepted: bool) {
+        if accepted {
+            // What can fail here failed in the fold that was asked.
+            let _ = self.take(leaf);
+        }
+        self.count(leaf);
+    }
+
+    fn count(&mut self, leaf: &Leaf) {
+        self.last_time = self.last_time.max(leaf.time().unwrap_or(0));
+        self.size += 1;
+    }
+
+    /// What an accepted leaf changes.
+    fn take(&mut self, leaf: &Leaf) -> Result<(), Refusal> {
         let index = self.size;
         match leaf {
-            Leaf::Statement(s) => {
-                self.rules(&s.envelope, &s.statement, s.time)?;
-                match &s.statement.body {
-                    Body::Project(p) => self.add_project(s.envelope.pae_hash(), index, p, s.time),
-                    Body::Release(r) => {
-                        self.purls.insert(sha256(r.purl.as_bytes()), index);
-                        self.touch(&r.package_id, index, |_| {})
-                    }
+            Leaf::Statement(s) => match &s.statement.body {
+                Body::Project(p) => self.add_project(s.envelope.pae_hash(), index, p, s.time),
+                Body::Release(r) => {
+                    self.purls.insert(&r.purl, index);
+                    self.touch(&r.package_id, index, |_| {})
+                }
+            },
+            Leaf::Operation(o) => self.operation(index, o),
+            Leaf::Head(_) | Leaf::Unknown { .. } => Ok(()),
+        }
+    }
+
+    /// Whether a leaf is accepted.
+    fn decide(&self, leaf: &Leaf) -> Result<(), Refusal> {
+        let index = self.size;
+        match leaf {
+            Leaf::Statement(s) => self.rules(&s.envelope, &s.statement, s.time),
+            Leaf::Operation(o) => {
+                // `refused` is about a project that never came in; it enters no map.
+                if o.action == Action::Refused || self.projects.contains_key(&o.project) {
+                    Ok(())
+                } else {
+                    Err(Refusal::UnknownProject(hex32(&o.project)))
                 }
             }
-            Leaf::Operation(o) => self.operation(index, o),
             Leaf::Head(h) => {
                 if h.entries != index {
                     return Err(Refusal::WrongHead {
@@ -532,12 +594,7 @@ impl Fold {
 
     fn operation(&mut self, index: u64, o: &OperationLeaf) -> Result<(), Refusal> {
         if !self.projects.contains_key(&o.project) {
-            // `refused` is about a project that never came in; it enters no map.
-            return if o.action == Action::Refused {
-                Ok(())
-            } else {
-                Err(Refusal::UnknownProject(hex32(&o.project)))
-            };
+            return Ok(());
         }
         self.touch(&o.project, index, |p| match o.action {
             Action::Frozen => p.frozen = true,

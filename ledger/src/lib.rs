@@ -11,6 +11,7 @@ pub mod fold;
 pub mod json;
 pub mod leaf;
 pub mod names;
+pub mod released;
 pub mod state;
 pub mod statement;
 pub mod trust;

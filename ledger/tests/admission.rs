@@ -412,3 +412,59 @@ fn a_leaf_over_the_limit_is_a_named_error() {
     assert_eq!(error.kind(), "leaf-too-large");
     assert!(error.to_string().contains("270"), "{error}");
 }
+
+/// Purls as an index keeps them; `None` where it cannot be read.
+#[derive(Clone, Default)]
+struct Index(std::sync::Arc<std::sync::Mutex<Option<std::collections::HashMap<Hash, u64>>>>);
+
+impl ledger::released::Released for Index {
+    fn released(&self, purl: &Hash) -> Result<Option<u64>, String> {
+        let map = self.0.lock().unwrap();
+        let map = map.as_ref().ok_or("the disk does not answer")?;
+        Ok(map.get(purl).copied())
+    }
+}
+
+#[test]
+fn a_fold_that_looks_releases_up_says_the_same_and_nothing_when_it_cannot() {
+    let w = world();
+    let index = Index::default();
+    *index.0.lock().unwrap() = Some(Default::default());
+    let purl = "pkg:generic/acme/x@1";
+    let sign = |text: &str| {
+        let payload = release_payload(&w.id, purl, &subjects(text)).unwrap();
+        Envelope::sign(payload, &[&w.release]).unwrap()
+    };
+    let (first, again) = (leaf(&sign("a"), 200), leaf(&sign("b"), 201));
+    let (mut whole, mut lean) = (
+        w.fold.clone(),
+        w.fold
+            .clone()
+            .looking_up(std::sync::Arc::new(index.clone())),
+    );
+    let mut follower = lean.clone();
+    for fold in [&mut whole, &mut lean] {
+        fold.apply(&first).unwrap();
+    }
+    follower.follow(&first, true);
+    // What the fold forgets, the index has.
+    let at = lean.size() - 1;
+    let key = sha256(purl.as_bytes());
+    index.0.lock().unwrap().as_mut().unwrap().insert(key, at);
+    lean.forget_released(lean.size());
+    follower.forget_released(follower.size());
+    for fold in [&mut whole, &mut lean] {
+        assert_eq!(
+            fold.apply(&again).unwrap_err().kind(),
+            "purl-released-before"
+        );
+    }
+    follower.follow(&again, false);
+    assert_eq!(whole.digest(), lean.digest());
+    assert_eq!(whole.digest(), follower.digest());
+    // An index that cannot be read: no verdict, and nothing has moved.
+    *index.0.lock().unwrap() = None;
+    let before = lean.digest();
+    assert_eq!(lean.apply(&again).unwrap_err().kind(), "look-up-failed");
+    assert_eq!(lean.digest(), before);
+}
