@@ -2,7 +2,7 @@
 
 use crate::log::Log;
 use crate::store::StoreError;
-use crate::view::{ReadError, View};
+use crate::view::{Entry, ReadError, View};
 use ledger::bundle::{Bundle, Head, Included};
 use ledger::leaf::Leaf;
 use ledger::state::withdrawn_keys;
@@ -92,11 +92,8 @@ pub fn make(log: &Log, index: u64) -> Result<Option<Bundle>, ReadError> {
         return Ok(None);
     };
     let reader = log.reader(&view);
-    let included = |index: u64| {
-        let (leaf, proof) = (
-            reader.entry(index)?.to_vec(),
-            reader.inclusion(index, view.size)?,
-        );
+    let included = |index: u64, leaf: Entry| {
+        let (leaf, proof) = (leaf.to_vec(), reader.inclusion(index, view.size)?);
         Ok::<_, ReadError>(Included { index, leaf, proof })
     };
     // Nothing can be withdrawn yet: the tree is empty, and so is every proof of absence.
@@ -111,13 +108,13 @@ pub fn make(log: &Log, index: u64) -> Result<Option<Bundle>, ReadError> {
         .collect();
     Ok(Some(Bundle {
         api_version: API_VERSION.to_owned(),
-        entry: included(index)?,
+        entry: included(index, entry)?,
         first: view.note.clone(),
         head,
         latest: None,
         projects: versions
             .into_iter()
-            .map(included)
+            .map(|version| included(version, reader.entry_kept(version)?))
             .collect::<Result<_, _>>()?,
     }))
 }

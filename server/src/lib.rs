@@ -10,6 +10,7 @@ pub mod datadir;
 pub mod error;
 pub mod guard;
 pub mod http;
+pub mod kept;
 pub mod limits;
 pub mod log;
 pub mod logkeys;

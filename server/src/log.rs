@@ -3,6 +3,7 @@
 
 use crate::datadir::Layout;
 use crate::guard::{self, Cause, Guard};
+use crate::kept::Kept;
 pub use crate::metrics::Metrics;
 use crate::store::{Blobs, DigestHit, Index, IndexBatch, ProjectHit};
 use crate::view::{Reader, View};
@@ -32,9 +33,10 @@ pub struct Log {
     /// Full tiles and bundles.
     pub blobs: Box<dyn Blobs>,
     /// The derived index.
-    pub index: Box<dyn Index>,
+    pub index: Arc<dyn Index>,
     /// Counters.
     pub metrics: Metrics,
+    kept: Kept,
     published: RwLock<Published>,
     guard: Guard,
 }
@@ -45,7 +47,7 @@ impl Log {
         origin: String,
         vkeys: Vec<String>,
         blobs: Box<dyn Blobs>,
-        index: Box<dyn Index>,
+        index: Arc<dyn Index>,
         published: Published,
         read_only: Option<String>,
     ) -> Self {
@@ -57,6 +59,7 @@ impl Log {
             blobs,
             index,
             metrics,
+            kept: Kept::default(),
             published,
             guard,
         }
@@ -95,6 +98,7 @@ impl Log {
         Reader {
             view,
             blobs: self.blobs.as_ref(),
+            kept: &self.kept,
         }
     }
 
@@ -155,6 +159,7 @@ pub(crate) fn index_rows(batch: &mut IndexBatch, index: u64, leaf: &Leaf) {
                     ));
                 }
                 Body::Release(r) => {
+                    batch.purls.push((ledger::sha256(r.purl.as_bytes()), index));
                     let (what, purl) = ("release".to_owned(), Some(r.purl.clone()));
                     batch.projects.push((
                         r.package_id,

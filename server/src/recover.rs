@@ -15,6 +15,7 @@ use crate::view::{Entry, View};
 use ledger::fold::Fold;
 use std::sync::Arc;
 use tlog::hash::leaf_hash;
+use tlog::prover::Prover;
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle};
 use tlog::tree::{Edge, FullTile};
 
@@ -22,7 +23,7 @@ use tlog::tree::{Edge, FullTile};
 pub(crate) struct Recovered {
     pub hot: Box<dyn Hot>,
     pub blobs: Box<dyn Blobs>,
-    pub index: Box<dyn Index>,
+    pub index: Arc<dyn Index>,
     pub published: Published,
     pub head: Head,
     pub durable: u64,
@@ -80,6 +81,7 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
         size: head.size,
         root: head.root,
         note: head.checkpoint,
+        prover: Prover::new(&edge),
         edge,
         tail,
         last,
@@ -87,7 +89,7 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
     Ok(Recovered {
         hot: Box::new(hot),
         blobs: Box::new(blobs),
-        index: Box::new(index),
+        index: Arc::new(index),
         published: Published {
             view: Arc::new(view),
             fold,

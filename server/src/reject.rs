@@ -82,6 +82,7 @@ impl Rejection {
             Self::Leaf(LeafError::TooLarge(_)) => 413,
             Self::Leaf(_) => 400,
             Self::Refused(refusal) => match refusal {
+                Refusal::LookUp { .. } => 500,
                 Refusal::ProjectStands(_)
                 | Refusal::NameTaken { .. }
                 | Refusal::PrefixOverlap { .. }

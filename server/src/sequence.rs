@@ -11,7 +11,7 @@ use crate::reject::Rejection;
 use crate::store::{Head, Hot, HotBatch, IndexBatch};
 use crate::view::{Entry, View};
 use ledger::envelope::Envelope;
-use ledger::fold::Fold;
+use ledger::fold::{Fold, Refusal};
 use ledger::leaf::{Action, Leaf, OperationLeaf, StatementLeaf};
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, MAX_LEAF_BYTES};
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Instant;
 use tlog::hash::leaf_hash;
+use tlog::prover::Prover;
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle};
 use tlog::tree::Edge;
 use tokio::sync::oneshot;
@@ -282,9 +283,13 @@ impl Sequencer {
             && o.action != Action::Refused
             && self.fold.project(&o.project).is_none()
         {
-            return Err(ledger::fold::Refusal::UnknownProject(ledger::hex32(&o.project)).into());
+            return Err(Refusal::UnknownProject(ledger::hex32(&o.project)).into());
         }
-        let accepted = self.fold.apply(&leaf).is_ok();
+        let accepted = match self.fold.apply(&leaf) {
+            // Nothing was decided and nothing has moved: the leaf is not in this batch.
+            Err(failed @ Refusal::LookUp { .. }) => return Err(failed.into()),
+            outcome => outcome.is_ok(),
+        };
         batch.leaves.push((leaf, bytes));
         batch.accepted.push(accepted);
         Ok(index)
@@ -306,8 +311,11 @@ impl Sequencer {
             }
             let accepted: Vec<bool> = part
                 .iter()
-                .map(|(leaf, _)| self.fold.apply(leaf).is_ok())
-                .collect();
+                .map(|(leaf, _)| match self.fold.apply(leaf) {
+                    Err(failed @ Refusal::LookUp { .. }) => Err(Error::Fill(failed.to_string())),
+                    outcome => Ok(outcome.is_ok()),
+                })
+                .collect::<Result<_, _>>()?;
             self.commit(&part, &accepted)?;
         }
     }
@@ -339,7 +347,8 @@ impl Sequencer {
                 self.tail.clear();
             }
         }
-        let (size, root) = (self.edge.size(), self.edge.root());
+        let prover = Prover::new(&self.edge);
+        let (size, root) = (prover.size(), prover.root());
         let checkpoint = self.keys.sign(size, root)?;
         let fold = self.fold.digest();
         let head = Head {
@@ -367,13 +376,16 @@ impl Sequencer {
             root,
             note: checkpoint,
             edge: self.edge.clone(),
+            prover,
             tail: self.tail.clone(),
             last,
         };
         {
             let mut published = self.log.publish();
-            for (leaf, _) in leaves {
-                let _ = published.fold.apply(leaf);
+            // The index holds what came before this batch.
+            published.fold.forget_released(first);
+            for ((leaf, _), accepted) in leaves.iter().zip(accepted) {
+                published.fold.follow(leaf, *accepted);
             }
             published.view = Arc::new(view);
         }
@@ -387,6 +399,7 @@ impl Sequencer {
             }
         }
         self.log.index.apply(&rows)?;
+        self.fold.forget_released(size);
         self.log.metrics.committed(leaves.len(), began.elapsed());
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::logkeys::LogKeys;
 use crate::pending::Pending;
 use crate::recover::{Recovered, recover};
 use crate::sequence::{Job, Queue, Sequencer};
-use crate::store::{Blobs, Hot, Index};
+use crate::store::{Blobs, Hot, InIndex, Index};
 use crate::trust::TrustDocuments;
 use crate::{http, operator};
 use std::net::SocketAddr;
@@ -78,7 +78,7 @@ impl Config {
 pub struct Stores {
     pub hot: Box<dyn Hot>,
     pub blobs: Box<dyn Blobs>,
-    pub index: Box<dyn Index>,
+    pub index: Arc<dyn Index>,
 }
 
 /// Starts servers.
@@ -149,12 +149,16 @@ impl Server {
             hot,
             blobs,
             index,
-            published,
+            mut published,
             head,
             durable,
             read_only,
         } = recover(&data.layout, &data.origin, &keys).map_err(Error::at_start)?;
         let Stores { hot, blobs, index } = wrap(Stores { hot, blobs, index })?;
+        // From here on the index answers for what was released; memory is for what is newer.
+        let earlier = Arc::new(InIndex(Arc::clone(&index)));
+        published.fold = published.fold.looking_up(earlier);
+        published.fold.forget_released(index.size()?);
         let (fold, edge, tail) = (
             published.fold.clone(),
             published.view.edge.clone(),

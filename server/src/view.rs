@@ -1,9 +1,11 @@
 //! What is public: the tree at the last checkpoint, read from its right edge in memory and
 //! from full blobs. Immutable, so that readers never wait for the sequencer.
 
+use crate::kept::Kept;
 use crate::store::{Blobs, StoreError};
 use std::sync::Arc;
 use tlog::Hash;
+use tlog::prover::{Prover, read_inner};
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle, width_at};
 use tlog::tree::{Edge, HashReader, TreeError, prove_consistency, prove_inclusion};
 
@@ -21,6 +23,8 @@ pub struct View {
     pub note: String,
     /// The partial tiles.
     pub edge: Edge,
+    /// Makes proofs at this size.
+    pub prover: Prover,
     /// The entries of the partial bundle.
     pub tail: Vec<Entry>,
     /// The last leaf.
@@ -33,6 +37,8 @@ pub struct Reader<'a> {
     pub view: &'a View,
     /// Where full tiles lie.
     pub blobs: &'a dyn Blobs,
+    /// What was read and hashed before.
+    pub kept: &'a Kept,
 }
 
 /// Why something cannot be read.
@@ -142,10 +148,25 @@ impl Reader<'_> {
         if width == 0 {
             return Err(none);
         }
-        self.entries(&EntryTile { index: tile, width })?
-            .get(offset)
-            .cloned()
-            .ok_or(none)
+        if width < TILE_WIDTH {
+            return self.view.tail.get(offset).cloned().ok_or(none);
+        }
+        let path = EntryTile { index: tile, width }.path();
+        let bundle = self.blob(&path)?;
+        let parsed = parse_bundle(&bundle, TILE_WIDTH)
+            .map_err(|e| StoreError::Damaged(format!("{path}: {e}")))?;
+        parsed.into_iter().nth(offset).map(Entry::from).ok_or(none)
+    }
+
+    /// The same for an entry that many bundles hold.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn entry_kept(&self, index: u64) -> Result<Entry, ReadError> {
+        if index >= self.view.size {
+            return Err(ReadError::NotPublished(self.view.size));
+        }
+        self.kept.entry(index, || self.entry(index))
     }
 
     /// The inclusion proof of `index` at `size`.
@@ -155,6 +176,13 @@ impl Reader<'_> {
     pub fn inclusion(&self, index: u64, size: u64) -> Result<Vec<Hash>, ReadError> {
         if index >= size || size > self.view.size {
             return Err(ReadError::NotPublished(self.view.size));
+        }
+        if size == self.view.prover.size() {
+            let full = |level, index| {
+                self.kept
+                    .tile(level, index, || read_inner(self, level, index))
+            };
+            return Ok(self.view.prover.inclusion(index, full)?);
         }
         Ok(prove_inclusion(index, size, self)?)
     }

@@ -291,6 +291,13 @@ fn bad_submissions_are_named_and_nothing_is_logged() {
     assert_eq!(server.submit(&good).status, 200);
     let burnt = acme.envelope("pkg:generic/acme/tool@1.0.0", &[artifact("tool", b"y")]);
     check(409, "purl-released-before", server.submit(&burnt));
+    // By the index, too, and by a server that never saw the release come in.
+    let other = acme.envelope("pkg:generic/acme/tool@1.0.1", &[artifact("tool", b"z")]);
+    assert_eq!(server.submit(&other).status, 200);
+    check(409, "purl-released-before", server.submit(&burnt));
+    drop(server);
+    let server = Running::start(dir.path(), &["--admit", "open"]);
+    check(409, "purl-released-before", server.submit(&burnt));
 }
 
 #[test]

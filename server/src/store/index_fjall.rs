@@ -1,6 +1,6 @@
 //! The index in fjall 3, an LSM store: its cost stays flat where a B-tree's grows.
 //!
-//! Keyspaces: `meta` (size), `pae` (hash → index), `digest` (digest ‖ index ‖ position →
+//! Keyspaces: `meta` (size), `pae` (hash → index), `purl` (SHA-256 → index), `digest` (digest ‖ index ‖ position →
 //! hit), `project` (id ‖ index → hit). Nothing is synced: what a crash loses is caught up
 //! from the log, since each batch writes its size with its rows.
 
@@ -11,6 +11,9 @@ use std::path::Path;
 use tlog::Hash;
 
 const SIZE: &str = "size";
+const FORMAT: &str = "format";
+/// Raised with each keyspace, since rows that an older version did not write are missing.
+const THIS_FORMAT: [u8; 1] = [2];
 
 /// The derived index in one fjall directory.
 pub struct FjallIndex {
@@ -19,6 +22,7 @@ pub struct FjallIndex {
     pae: Keyspace,
     digest: Keyspace,
     project: Keyspace,
+    purl: Keyspace,
 }
 
 fn failed(e: impl std::fmt::Display) -> StoreError {
@@ -60,18 +64,29 @@ impl FjallIndex {
             db.keyspace(name, KeyspaceCreateOptions::default)
                 .map_err(failed)
         };
-        let (meta, pae, digest, project) = (
+        let (meta, pae, digest, project, purl) = (
             open("meta")?,
             open("pae")?,
             open("digest")?,
             open("project")?,
+            open("purl")?,
         );
+        let format = meta.get(FORMAT).map_err(failed)?;
+        if meta.get(SIZE).map_err(failed)?.is_some()
+            && format.as_deref() != Some(THIS_FORMAT.as_slice())
+        {
+            return Err(StoreError::Index(format!(
+                "{} was made by another version; remove it, and the next start makes it anew",
+                path.display()
+            )));
+        }
         Ok(Self {
             db,
             meta,
             pae,
             digest,
             project,
+            purl,
         })
     }
 }
@@ -101,6 +116,10 @@ impl Index for FjallIndex {
             key.extend_from_slice(&hit.index.to_be_bytes());
             writes.insert(&self.project, key, serde_json::to_vec(hit).map_err(failed)?);
         }
+        for (purl, index) in &batch.purls {
+            writes.insert(&self.purl, purl.as_slice(), index.to_be_bytes().as_slice());
+        }
+        writes.insert(&self.meta, FORMAT, THIS_FORMAT.as_slice());
         writes.insert(&self.meta, SIZE, batch.size.to_be_bytes().as_slice());
         writes.commit().map_err(failed)
     }
@@ -108,6 +127,14 @@ impl Index for FjallIndex {
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
         self.pae
             .get(pae)
+            .map_err(failed)?
+            .map(|b| number(&b))
+            .transpose()
+    }
+
+    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError> {
+        self.purl
+            .get(purl)
             .map_err(failed)?
             .map(|b| number(&b))
             .transpose()
@@ -148,6 +175,7 @@ mod tests {
             let batch = IndexBatch {
                 size: 300,
                 paes: vec![([1; 32], 7)],
+                purls: vec![([1; 32], 8)],
                 digests: vec![
                     ([2; 32], hit(256, "c")),
                     ([2; 32], hit(1, "a")),
@@ -165,6 +193,7 @@ mod tests {
         assert_eq!(index.size().unwrap(), 300);
         assert_eq!(index.by_pae(&[1; 32]).unwrap(), Some(7));
         assert_eq!(index.by_pae(&[9; 32]).unwrap(), None);
+        assert_eq!(index.by_purl(&[1; 32]).unwrap(), Some(8));
         let names: Vec<_> = index
             .by_digest(&[2; 32], 10)
             .unwrap()

@@ -196,6 +196,8 @@ pub struct IndexBatch {
     pub digests: Vec<(Hash, DigestHit)>,
     /// Project id → entry.
     pub projects: Vec<(Hash, ProjectHit)>,
+    /// SHA-256 of a released purl → index.
+    pub purls: Vec<(Hash, u64)>,
 }
 
 /// The derived index. It carries the size that it has reached, catches up on start, and can
@@ -219,6 +221,12 @@ pub trait Index: Send + Sync {
     /// [`StoreError`].
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError>;
 
+    /// The release of the purl with this SHA-256.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError>;
+
     /// At most `limit` releases that list this digest, oldest first.
     ///
     /// # Errors
@@ -230,4 +238,13 @@ pub trait Index: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError>;
+}
+
+/// An index as the fold asks it for what was released.
+pub(crate) struct InIndex(pub(crate) std::sync::Arc<dyn Index>);
+
+impl ledger::released::Released for InIndex {
+    fn released(&self, purl: &Hash) -> Result<Option<u64>, String> {
+        self.0.by_purl(purl).map_err(|e| e.to_string())
+    }
 }

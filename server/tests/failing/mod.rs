@@ -238,7 +238,7 @@ impl<H: Hot> Hot for FaultyHot<H> {
 /// An index whose batches can fail, before or after they took effect.
 pub struct FaultyIndex<I: ?Sized> {
     pub faults: Faults,
-    pub inner: Box<I>,
+    pub inner: std::sync::Arc<I>,
 }
 
 impl<I: Index + ?Sized> Index for FaultyIndex<I> {
@@ -252,6 +252,9 @@ impl<I: Index + ?Sized> Index for FaultyIndex<I> {
     }
     fn by_pae(&self, pae: &tlog::Hash) -> Result<Option<u64>, StoreError> {
         self.inner.by_pae(pae)
+    }
+    fn by_purl(&self, purl: &tlog::Hash) -> Result<Option<u64>, StoreError> {
+        self.inner.by_purl(purl)
     }
     fn by_digest(&self, digest: &tlog::Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
         self.inner.by_digest(digest, limit)

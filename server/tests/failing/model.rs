@@ -69,6 +69,7 @@ struct Rows {
     paes: BTreeMap<Hash, u64>,
     digests: Vec<(Hash, DigestHit)>,
     projects: Vec<(Hash, ProjectHit)>,
+    purls: BTreeMap<Hash, u64>,
 }
 
 #[derive(Clone, Default)]
@@ -82,6 +83,7 @@ impl Index for MemIndex {
         let mut rows = self.0.lock().unwrap();
         rows.size = batch.size;
         rows.paes.extend(batch.paes.iter().copied());
+        rows.purls.extend(batch.purls.iter().copied());
         rows.digests.extend(batch.digests.iter().cloned());
         rows.projects.extend(batch.projects.iter().cloned());
         // Stable, so that the artifacts of one release keep their order.
@@ -91,6 +93,9 @@ impl Index for MemIndex {
     }
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
         Ok(self.0.lock().unwrap().paes.get(pae).copied())
+    }
+    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError> {
+        Ok(self.0.lock().unwrap().purls.get(purl).copied())
     }
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
         let rows = self.0.lock().unwrap();

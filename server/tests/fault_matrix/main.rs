@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use story::{Expected, Story};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ fn start_faulty(dir: &Path, faults: &Faults) -> (Handle, mpsc::Receiver<Error>) 
                 faults: faults.clone(),
             }),
             blobs: Box::new(FileBlobs::on(faults.clone(), &public)),
-            index: Box::new(FaultyIndex {
+            index: Arc::new(FaultyIndex {
                 inner: stores.index,
                 faults,
             }),

@@ -33,6 +33,8 @@ fn rows(first: u64, keys: &[u8], more: u64) -> IndexBatch {
         let mut pae = [*key; 32];
         pae[24..].copy_from_slice(&index.to_be_bytes());
         batch.paes.push((pae, index));
+        // Another key of the same bytes, so that the two are told apart.
+        batch.purls.push((pae, index + 1));
         for name in ["b", "a"] {
             let hit = DigestHit {
                 index,
@@ -57,6 +59,7 @@ fn same(index: &impl Index, model: &MemIndex, paes: &[[u8; 32]]) {
     assert_eq!(index.size(), model.size());
     for pae in paes.iter().chain([&[99; 32]]) {
         assert_eq!(index.by_pae(pae), model.by_pae(pae));
+        assert_eq!(index.by_purl(pae), model.by_purl(pae));
     }
     for key in 0..7 {
         for limit in [0, 1, 3, 1000] {
@@ -113,7 +116,7 @@ fn index_in_memory() {
         let disk = MemIndex::default();
         move |_: &Path, faults: &Faults| FaultyIndex {
             faults: faults.clone(),
-            inner: Box::new(disk.clone()),
+            inner: std::sync::Arc::new(disk.clone()),
         }
     });
 }
@@ -123,7 +126,7 @@ fn index_fjall() {
     index_suite(16, || {
         |dir: &Path, faults: &Faults| FaultyIndex {
             faults: faults.clone(),
-            inner: Box::new(FjallIndex::open(&dir.join("index")).unwrap()),
+            inner: std::sync::Arc::new(FjallIndex::open(&dir.join("index")).unwrap()),
         }
     });
 }
