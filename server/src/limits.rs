@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 
 /// Addresses, and projects, that are remembered at most: under 8 MB for both tables.
 const REMEMBERED: usize = 65_536;
+/// Threads that check signatures and read files. More would only wait for each other.
+pub const WORKERS: usize = 64;
 /// Entry bundles that are on their way to clients at once at most, in KiB.
 const ANSWERS_KIB: usize = 96 * 1024;
 /// Entry bundles, of up to 16 MiB, that are read from the disk at once at most; more wait.
@@ -333,6 +335,9 @@ pub struct Limits {
     pub answers: Arc<Semaphore>,
     /// Entry bundles that are being read.
     pub reading: Semaphore,
+    /// Submissions that are being checked. They take half of the workers at most, so that
+    /// reads, and the answers to what has been logged, do not wait behind a flood of them.
+    pub admitting: Semaphore,
 }
 
 impl Limits {
@@ -345,6 +350,7 @@ impl Limits {
             places: Places::new(queue, settings.fair_queue),
             answers: Arc::new(Semaphore::new(ANSWERS_KIB)),
             reading: Semaphore::new(READING),
+            admitting: Semaphore::new(WORKERS / 2),
             settings: settings.clone(),
         }
     }

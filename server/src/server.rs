@@ -4,7 +4,7 @@ use crate::admit::App;
 use crate::datadir::DataDir;
 use crate::error::Error;
 use crate::guard;
-use crate::limits::{self, Limits};
+use crate::limits::{self, Limits, WORKERS};
 use crate::log::Log;
 use crate::logkeys::LogKeys;
 use crate::pending::Pending;
@@ -45,8 +45,6 @@ pub struct Config {
 
 /// Places in the queue that only the operator's commands take, however full it is.
 const RESERVED: usize = 16;
-/// Threads that check signatures and read files. More would only wait for each other.
-const WORKERS: usize = 64;
 
 impl Config {
     /// A server on `data` at any loopback port, with the operator deciding about projects.

@@ -71,7 +71,12 @@ pub async fn submit(
 async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Problem> {
     let worker = Arc::clone(&app);
     let admitted = move || Ok(worker.admit(&bytes, client.exempt)?);
-    let index = match blocking(admitted).await? {
+    let admitted = {
+        // Never closed, so this only waits.
+        let _turn = app.limits.admitting.acquire().await;
+        blocking(admitted).await?
+    };
+    let index = match admitted {
         Admitted::Stands(index) => index,
         Admitted::Pending(id) => {
             let body =
