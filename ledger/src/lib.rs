@@ -15,6 +15,7 @@ pub mod released;
 pub mod state;
 pub mod statement;
 pub mod trust;
+pub mod walk;
 
 mod encoding;
 

@@ -1,0 +1,285 @@
+//! The walk over a whole log: every bundle read, every entry hashed, parsed and its signatures
+//! verified, every level's tiles compared, and the ledger folded (docs/formats.md, "The fold").
+//! The operator's `check` and an auditor's command share it; it knows nothing of files or
+//! networks but a [`Source`], and reads no clock.
+//!
+//! Bundles are parsed and their signatures verified on all cores; the fold takes them in order
+//! on the calling thread. What is in between is bounded: [`AHEAD`] bundles a worker. A
+//! signature names its key by hash, so verifying it needs no state, only the key; whether that
+//! key may say this is the fold's question.
+//!
+//! What is wrong is a [`Finding`]; the walk goes on as far as what it has still means
+//! something, so that one flipped byte does not hide another. A bundle that cannot be read
+//! ends the fold and the tree there, and is said.
+
+mod bundle;
+mod state;
+
+use crate::Hash;
+use crate::fold::Fold;
+use crate::leaf::Leaf;
+use bundle::{Checked, Keys};
+use state::State;
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, sync_channel};
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile};
+use tlog::tree::Edge;
+
+/// Bundles that each worker may have ready before the fold takes them.
+const AHEAD: usize = 2;
+const WIDTH: u64 = TILE_WIDTH as u64;
+
+/// Why a tile or bundle cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is not there: a finding, and the walk goes on.
+    Missing,
+    /// The source itself failed, with its reason: the walk stops without a verdict.
+    Failed(String),
+}
+
+/// Where a log's bytes come from: a directory, the network. Asked from several threads.
+pub trait Source: Sync {
+    /// The bytes of a bundle of exactly this width.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    fn bundle(&self, tile: &EntryTile) -> Result<Vec<u8>, Unreadable>;
+
+    /// The bytes of a tile of exactly this width.
+    ///
+    /// # Errors
+    /// [`Unreadable`].
+    fn tile(&self, tile: &Tile) -> Result<Vec<u8>, Unreadable>;
+
+    /// Whether partial tiles of hashes are to be asked for. A data directory has none, since
+    /// they follow from its entries.
+    fn has_partial_tiles(&self) -> bool {
+        true
+    }
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// A stable word for the sort of thing.
+    pub kind: &'static str,
+    /// The file, or other place, that it is about.
+    pub path: String,
+    /// What was expected and what was found.
+    pub what: String,
+}
+
+impl Finding {
+    /// A finding at `path`.
+    #[must_use]
+    pub fn new(kind: &'static str, path: impl Into<String>, what: impl Into<String>) -> Self {
+        let (path, what) = (path.into(), what.into());
+        Self { kind, path, what }
+    }
+}
+
+/// Who is told, on the calling thread and in order, while the walk goes on.
+pub trait Observer {
+    /// A leaf, and whether the fold accepted it. Not called where the fold has ended.
+    fn leaf(&mut self, index: u64, leaf: &Leaf, accepted: bool) {
+        let _ = (index, leaf, accepted);
+    }
+    /// A bundle is done, with the bytes that were verified.
+    fn bundle(&mut self, tile: &EntryTile, bytes: &[u8], at: &At<'_>) {
+        let _ = (tile, bytes, at);
+    }
+    /// A tile follows from the entries: these are its bytes, whatever the source has.
+    fn tile(&mut self, tile: &Tile, bytes: &[u8]) {
+        let _ = (tile, bytes);
+    }
+    /// Something is wrong.
+    fn finding(&mut self, finding: Finding);
+}
+
+/// Where a walk is.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    /// Leaves walked.
+    pub size: u64,
+    /// The tree over them.
+    pub edge: &'a Edge,
+    /// Bytes of bundles read.
+    pub bytes: u64,
+    /// Whether everything up to here was read, so that `edge` is the tree's.
+    pub whole: bool,
+}
+
+/// What to walk.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The log's origin.
+    pub origin: String,
+    /// Leaves: the size of the checkpoint.
+    pub size: u64,
+    /// Signatures of entries below this are not verified again: they were, under a root that
+    /// the caller compares by naming this size in `marks`.
+    pub signed_below: u64,
+    /// Sizes, in rising order, at which root and ledger state are wanted.
+    pub marks: Vec<u64>,
+    /// Workers; `None` for one a core.
+    pub workers: Option<NonZero<usize>>,
+}
+
+/// The tree and the ledger's state at a size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Leaves.
+    pub size: u64,
+    /// Root of the tree.
+    pub root: Hash,
+    /// Digest of the folded state.
+    pub fold: Hash,
+}
+
+/// How much a walk saw.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Leaves.
+    pub leaves: u64,
+    /// Project statements accepted.
+    pub projects: u64,
+    /// Releases accepted.
+    pub releases: u64,
+    /// Operations accepted.
+    pub operations: u64,
+    /// Ledger heads that follow from the leaves before them.
+    pub heads: u64,
+    /// Leaves of kinds that this version does not know.
+    pub unknown: u64,
+    /// Tiles compared, of all levels.
+    pub tiles: u64,
+    /// Bundles read.
+    pub bundles: u64,
+    /// Bytes in these bundles.
+    pub bytes: u64,
+}
+
+/// What a walk came to.
+#[derive(Debug, Clone)]
+pub struct Walked {
+    /// The right edge of the tree. Of the whole log only if `whole`.
+    pub edge: Edge,
+    /// The ledger's state. Of the whole log only if `folded`.
+    pub fold: Fold,
+    /// Whether every bundle could be read.
+    pub whole: bool,
+    /// Whether every leaf could be folded.
+    pub folded: bool,
+    /// The marks asked for, as far as they were reached.
+    pub marks: Vec<Mark>,
+    /// How much was seen.
+    pub counts: Counts,
+    /// The last leaf.
+    pub last: Option<Leaf>,
+}
+
+/// Why a walk ended without a verdict.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// The source failed.
+    #[error("{path}: {why}")]
+    Source {
+        /// What was asked for.
+        path: String,
+        /// What the source said.
+        why: String,
+    },
+    /// A worker could not be started, or ended without a result.
+    #[error("a worker thread failed: {0}")]
+    Worker(String),
+}
+
+impl Stopped {
+    /// A stable word for the reason.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Source { .. } => "walk-source",
+            Self::Worker(_) => "walk-worker",
+        }
+    }
+}
+
+/// Walks the log that `plan` names.
+///
+/// # Errors
+/// [`Stopped`] where no verdict is possible. What is wrong with the log is no error: the
+/// observer hears of it.
+pub fn walk<S: Source, O: Observer>(
+    source: &S,
+    plan: &Plan,
+    observer: &mut O,
+) -> Result<Walked, Stopped> {
+    let bundles = plan.size.div_ceil(WIDTH);
+    let cores = plan
+        .workers
+        .or_else(|| std::thread::available_parallelism().ok());
+    let workers = cores
+        .map_or(1, |n| n.get() as u64)
+        .min(bundles.max(1))
+        .max(1);
+    let keys = Keys::default();
+    std::thread::scope(|scope| {
+        let mut ready: Vec<Receiver<Checked>> = Vec::new();
+        for first in 0..workers {
+            let (sender, receiver) = sync_channel(AHEAD);
+            ready.push(receiver);
+            let keys = &keys;
+            let work = move || {
+                let mut index = first;
+                while index < bundles {
+                    let width = u16::try_from((plan.size - index * WIDTH).min(WIDTH));
+                    let tile = EntryTile {
+                        index,
+                        width: width.unwrap_or(TILE_WIDTH),
+                    };
+                    let verify = index * WIDTH >= plan.signed_below;
+                    // The fold has stopped: so does this.
+                    if sender
+                        .send(bundle::check(source, keys, tile, verify))
+                        .is_err()
+                    {
+                        return;
+                    }
+                    index += workers;
+                }
+            };
+            std::thread::Builder::new()
+                .name("walk".into())
+                .spawn_scoped(scope, work)
+                .map_err(|e| Stopped::Worker(e.to_string()))?;
+        }
+        let mut state = State {
+            source,
+            observer,
+            keys: &keys,
+            edge: Edge::new(),
+            fold: Fold::new(&plan.origin),
+            whole: true,
+            folded: true,
+            head_wrong: false,
+            marks: Vec::new(),
+            wanted: &plan.marks,
+            counts: Counts::default(),
+            last: None,
+        };
+        state.mark();
+        for turn in (0..bundles).map(|index| index % workers) {
+            let one = usize::try_from(turn).ok().and_then(|t| ready.get(t));
+            let lost = || Stopped::Worker("it ended early".into());
+            let checked = one.and_then(|r| r.recv().ok()).ok_or_else(lost)?;
+            state.take(checked)?;
+        }
+        state.end(plan.size)
+    })
+}
+
+#[cfg(test)]
+mod tests;
