@@ -4,10 +4,13 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hint::black_box;
+use std::sync::Arc;
 use tlog::Hash;
 use tlog::hash::leaf_hash;
 use tlog::proof::{verify_consistency, verify_inclusion};
+use tlog::prover::{Prover, read_inner};
 use tlog::tree::{Edge, HashReader, prove_consistency, prove_inclusion};
 
 const LEAVES: u64 = 1_000_000;
@@ -63,6 +66,25 @@ fn proofs(c: &mut Criterion) {
     let mut next = indexes();
     c.bench_function("make an inclusion proof", |b| {
         b.iter(|| prove_inclusion(black_box(next(LEAVES)), LEAVES, &tree).unwrap());
+    });
+    let prover = Prover::new(&tree.edge);
+    let mut next = indexes();
+    c.bench_function("make an inclusion proof, the edge kept", |b| {
+        let full = |level, index| read_inner(&tree, level, index);
+        b.iter(|| prover.inclusion(black_box(next(LEAVES)), full).unwrap());
+    });
+    let mut kept = HashMap::new();
+    let mut next = indexes();
+    c.bench_function("make an inclusion proof, inner rows kept", |b| {
+        b.iter(|| {
+            let full = |level, index| match kept.entry((level, index)) {
+                Entry::Occupied(found) => Ok(Arc::clone(found.get())),
+                Entry::Vacant(slot) => {
+                    Ok(Arc::clone(slot.insert(read_inner(&tree, level, index)?)))
+                }
+            };
+            prover.inclusion(black_box(next(LEAVES)), full).unwrap()
+        });
     });
     let mut next = indexes();
     c.bench_function("make a consistency proof", |b| {

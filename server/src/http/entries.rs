@@ -93,9 +93,13 @@ async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Pr
             }
         },
     };
-    let bytes = blocking(move || {
+    // What was just logged is in memory: another thread would cost more than it saves.
+    let at_hand = app.log.view().holds(index);
+    let make = move || {
         if app.open && app.settle().is_err() {
-            eprintln!("store: the trust documents of an admitted project could not be moved; the next start tries again");
+            eprintln!(
+                "store: the trust documents of an admitted project could not be moved; the next start tries again"
+            );
         }
         let bundle = bundles::make(&app.log, index)?;
         let bundle = bundle.ok_or_else(|| {
@@ -104,8 +108,12 @@ async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Pr
         bundle
             .to_bytes()
             .map_err(|_| Problem::new(500, "internal-encoding", "the bundle could not be encoded"))
-    })
-    .await?;
+    };
+    let bytes = if at_hand {
+        make()?
+    } else {
+        blocking(make).await?
+    };
     let headers = [
         (header::CONTENT_TYPE, ledger::bundle::MEDIA_TYPE.to_owned()),
         (header::LOCATION, format!("/api/v1/entries/{index}")),
