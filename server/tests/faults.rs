@@ -6,7 +6,7 @@
 mod common;
 
 use common::wire::{Wire, retry_after, within};
-use common::{Publisher, Running, artifact, init, program, publisher};
+use common::{Publisher, Running, artifact, copy, init, program, publisher};
 use countersign_server::datadir::Layout;
 use countersign_server::guard::{Guard, Settings};
 use countersign_server::log::unix_now;
@@ -399,18 +399,6 @@ fn a_second_server_on_the_directory_is_refused_and_the_first_goes_on() {
     assert_eq!(code, Some(1));
     assert!(said.contains("in use by another"), "{said}");
     assert_eq!(server.submit(&acme().first).status, 200);
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(item.file_name());
-        match item.file_type().unwrap() {
-            kind if kind.is_dir() => copy(&item.path(), &target),
-            kind if kind.is_file() => drop(fs::copy(item.path(), target).unwrap()),
-            _ => {}
-        }
-    }
 }
 
 /// Size and root of a checkpoint.

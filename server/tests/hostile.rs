@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{ORIGIN, Running, artifact, init, publisher};
+use common::{ORIGIN, Running, artifact, copy, init, publisher};
 use countersign_server::{Config, Error, Handle, Server};
 use keys::{SecretKey, Signer as _};
 use ledger::envelope::Envelope;
@@ -21,21 +21,6 @@ fn leaf(i: u64) -> Vec<u8> {
 
 fn start(dir: &Path) -> Handle {
     Server::start(&Config::new(dir).open()).unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let (item, name) = {
-            let item = item.unwrap();
-            (item.path(), item.file_name())
-        };
-        if item.is_dir() {
-            copy(&item, &to.join(name));
-        } else {
-            fs::copy(&item, to.join(name)).unwrap();
-        }
-    }
 }
 
 fn head(server: &Handle, path: &str) -> String {

@@ -314,3 +314,16 @@ impl Publisher {
         hex32(&self.id)
     }
 }
+
+/// Copies the files and directories below `from`; not sockets.
+pub fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(item.file_name());
+        match item.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&item.path(), &target),
+            kind if kind.is_file() => drop(std::fs::copy(item.path(), target).unwrap()),
+            _ => {}
+        }
+    }
+}
