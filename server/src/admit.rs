@@ -9,8 +9,11 @@ use crate::log::{Log, Metrics};
 use crate::pending::Pending;
 use crate::reject::Rejection;
 use crate::sequence::{Answer, Job, Queue};
+use crate::store::StoreError;
 use crate::trust::TrustDocuments;
+use crate::view::ReadError;
 use ledger::envelope::Envelope;
+use ledger::fold::Refusal;
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, hex32};
@@ -143,10 +146,10 @@ impl App {
         let checked = self.log.published().fold.check(&envelope, &statement, now);
         if let Err(refusal) = checked {
             // Its twin may have been published since we looked.
-            return self
-                .standing(&pae)?
-                .map(Admitted::Stands)
-                .ok_or_else(|| refusal.into());
+            return match self.twin(&pae, &refusal)? {
+                Some(index) => Ok(Admitted::Stands(index)),
+                None => Err(refusal.into()),
+            };
         }
         if matches!(statement.body, Body::Project(_)) && !self.open {
             return self.wait_for_operator(envelope, statement, now);
@@ -230,6 +233,30 @@ impl App {
             }
         }
         Ok(())
+    }
+
+    /// Where the same envelope stands that this refusal is about, if it is about that. What is
+    /// published enters the index a moment later, so the log itself is asked.
+    fn twin(&self, pae: &Hash, refusal: &Refusal) -> Result<Option<u64>, Rejection> {
+        let (view, index) = {
+            let published = self.log.published();
+            let index = match refusal {
+                Refusal::PurlReleased { index, .. } => *index,
+                Refusal::ProjectStands(_) => match published.fold.project(pae) {
+                    Some(project) => project.first.index,
+                    None => return Ok(None),
+                },
+                _ => return Ok(None),
+            };
+            (Arc::clone(&published.view), index)
+        };
+        let entry = self.log.reader(&view).entry(index).map_err(|e| match e {
+            ReadError::Store(e) => e,
+            e @ ReadError::NotPublished(_) => StoreError::Damaged(e.to_string()),
+        })?;
+        let same =
+            matches!(Leaf::parse(&entry), Ok(Leaf::Statement(s)) if s.envelope.pae_hash() == *pae);
+        Ok(same.then_some(index))
     }
 
     /// Where this envelope stands. What the index knows is public already.

@@ -4,12 +4,15 @@
 mod common;
 
 use common::{ORIGIN, artifact, publisher};
-use countersign_server::{Config, Error, Handle, Server, init};
+use countersign_server::store::{DigestHit, Index, IndexBatch, ProjectHit, StoreError};
+use countersign_server::{Config, Error, Handle, Server, Stores, init};
+use ledger::Hash;
 use ledger::bundle::Bundle;
 use serde_json::Value;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use tlog::hash::leaf_hash;
 use tlog::proof::{verify_consistency, verify_inclusion};
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile, parse_bundle, width_at};
@@ -236,26 +239,84 @@ fn the_golden_log_comes_out_of_the_store_as_it_went_in() {
     assert_eq!(same, 2);
 }
 
+/// Publishes an envelope: the index at which it stands.
+fn post(addr: std::net::SocketAddr, body: &str) -> u64 {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    let head = "POST /api/v1/entries HTTP/1.1\r\nHost: log\r\nConnection: close\r\nContent-Type: application/json";
+    let length = body.len();
+    write!(stream, "{head}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let bundle = Bundle::parse(&answer[split + 4..]);
+    let bundle = bundle.unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&answer)));
+    bundle.entry.index
+}
+
+/// An index whose batches are held back while the test says so.
+struct HeldBack(Arc<dyn Index>, Arc<Mutex<()>>);
+
+impl Index for HeldBack {
+    fn size(&self) -> Result<u64, StoreError> {
+        self.0.size()
+    }
+    fn apply(&self, batch: &IndexBatch) -> Result<(), StoreError> {
+        let _held = self.1.lock().unwrap();
+        self.0.apply(batch)
+    }
+    fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
+        self.0.by_pae(pae)
+    }
+    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError> {
+        self.0.by_purl(purl)
+    }
+    fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
+        self.0.by_digest(digest, limit)
+    }
+    fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError> {
+        self.0.by_project(project, limit)
+    }
+}
+
+#[test]
+fn sent_again_between_its_publication_and_its_index_row_is_the_entry_that_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path(), ORIGIN).unwrap();
+    let gate = Arc::new(Mutex::new(()));
+    let held = Arc::clone(&gate);
+    let wrap = |stores: Stores| {
+        let index = Arc::new(HeldBack(stores.index, held));
+        Ok(Stores { index, ..stores })
+    };
+    let config = Config::new(dir.path()).open();
+    let server = Server::start_with(&config, wrap, |e| panic!("{e}")).unwrap();
+    let acme = publisher("acme/tool", "pkg:generic/acme");
+    let release = acme.envelope("pkg:generic/acme/tool@1", &[artifact("tool", b"1")]);
+    let addr = server.addr();
+    for body in [acme.first.to_json(), release.to_json()] {
+        let (body, size) = (body.to_string(), server.log().view().size);
+        let closed = gate.lock().unwrap();
+        let first = {
+            let body = body.clone();
+            std::thread::spawn(move || post(addr, &body))
+        };
+        // Public, and not in the index.
+        while server.log().view().size == size {
+            std::thread::yield_now();
+        }
+        assert_eq!(post(addr, &body), size);
+        drop(closed);
+        assert_eq!(first.join().unwrap(), size);
+    }
+}
+
 #[test]
 fn releases_of_many_clients_at_once_all_stand_once() {
     let dir = tempfile::tempdir().unwrap();
     init(dir.path(), ORIGIN).unwrap();
     let server = start(dir.path());
     let acme = publisher("acme/tool", "pkg:generic/acme");
-    let post = |body: String| {
-        let mut stream = std::net::TcpStream::connect(server.addr()).unwrap();
-        let head = "POST /api/v1/entries HTTP/1.1\r\nHost: log\r\nConnection: close\r\nContent-Type: application/json";
-        write!(
-            stream,
-            "{head}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-        Bundle::parse(&answer[split + 4..]).unwrap().entry.index
-    };
+    let post = |body: String| post(server.addr(), &body);
     post(acme.first.to_json().to_string());
     let bodies: Vec<String> = (0..20)
         .map(|i| {
