@@ -23,6 +23,10 @@ use std::sync::Arc;
 use tlog::prefix::{MapProof, PrefixTree};
 use tlog::tree::Compact;
 
+mod saved;
+
+pub use saved::{SavedError, SavedProject, Standing};
+
 /// Why a statement may not be said now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -563,6 +567,12 @@ impl Fold {
     }
 
     fn add_project(&mut self, id: Hash, index: u64, p: &Project, time: u64) -> Result<(), Refusal> {
+        self.list_project(id, index, p, time);
+        self.touch(&id, index, |_| {})
+    }
+
+    /// Takes a project in, without its place in the map.
+    fn list_project(&mut self, id: Hash, index: u64, p: &Project, time: u64) {
         self.names.insert(p.name.clone(), id);
         for prefix in &p.purl_prefixes {
             self.prefixes.insert(prefix.clone(), id);
@@ -589,7 +599,6 @@ impl Fold {
                 first_listed,
             },
         );
-        self.touch(&id, index, |_| {})
     }
 
     fn operation(&mut self, index: u64, o: &OperationLeaf) -> Result<(), Refusal> {
@@ -611,13 +620,19 @@ impl Fold {
         index: u64,
         change: impl FnOnce(&mut ProjectState),
     ) -> Result<(), Refusal> {
+        self.change(id, |project| {
+            change(project);
+            let leaf = tlog::hash::leaf_hash(&index.to_be_bytes());
+            project.leaves.push(leaf);
+        })
+    }
+
+    /// Changes a project, and brings its place in the map up to date.
+    fn change(&mut self, id: &Hash, change: impl FnOnce(&mut ProjectState)) -> Result<(), Refusal> {
         let Some(project) = self.projects.get_mut(id) else {
             return Err(Refusal::UnknownProject(hex32(id)));
         };
         change(project);
-        project
-            .leaves
-            .push(tlog::hash::leaf_hash(&index.to_be_bytes()));
         let value = project.document().hash()?;
         self.map.insert(*id, value);
         Ok(())

@@ -82,6 +82,9 @@ pub enum TreeError<E> {
         /// The newer tree's size in leaves.
         new: u64,
     },
+    /// The tree ends in the middle of a tile, whose leaf hashes are in no full tile.
+    #[error("a tree of {0} leaves does not follow from full tiles alone")]
+    NotFull(u64),
 }
 
 impl<E> TreeError<E> {
@@ -93,6 +96,7 @@ impl<E> TreeError<E> {
             Self::TileLength { .. } => "tile-length",
             Self::IndexOutOfRange { .. } => "index-out-of-range",
             Self::SizesReversed { .. } => "sizes-reversed",
+            Self::NotFull(_) => "tree-not-full",
         }
     }
 }
@@ -312,6 +316,35 @@ impl Edge {
         Ok(Self { size, levels })
     }
 
+    /// The same, of a tree whose last tile of leaf hashes is full, and of which only full tiles
+    /// are stored: a row of the level above is the root of a full tile, so this reads at most 255
+    /// tiles a level.
+    ///
+    /// # Errors
+    /// [`TreeError::Read`] and [`TreeError::TileLength`]; [`TreeError::NotFull`] where `size` is no
+    /// multiple of 256.
+    pub fn from_full_tiles<R: HashReader>(
+        size: u64,
+        reader: &R,
+    ) -> Result<Self, TreeError<R::Error>> {
+        if partial_width(size, 0) != 0 {
+            return Err(TreeError::NotFull(size));
+        }
+        let mut levels = Vec::new();
+        let mut below = None;
+        for level in (0..MAX_LEVELS).take_while(|level| rows(size, *level) > 0) {
+            let all = rows(size, level);
+            let first = all - u64::from(partial_width(size, level));
+            let row = |index| match below {
+                None => Ok(EMPTY_ROOT),
+                Some(below) => Ok(tile_root(&read(reader, below, index, TILE_WIDTH)?)),
+            };
+            levels.push((first..all).map(row).collect::<Result<Vec<_>, _>>()?);
+            below = Some(level);
+        }
+        Ok(Self { size, levels })
+    }
+
     /// Leaves in the tree.
     #[must_use]
     pub fn size(&self) -> u64 {
@@ -402,6 +435,20 @@ impl Compact {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The tree of `size` leaves whose complete subtrees have these roots, largest first; `None`
+    /// where there cannot be so many.
+    #[must_use]
+    pub fn from_roots(size: u64, roots: Vec<Hash>) -> Option<Self> {
+        let right = u32::try_from(roots.len()).is_ok_and(|n| n == size.count_ones());
+        right.then_some(Self { size, roots })
+    }
+
+    /// The roots of the complete subtrees, largest first.
+    #[must_use]
+    pub fn roots(&self) -> &[Hash] {
+        &self.roots
     }
 
     /// Appends one leaf.

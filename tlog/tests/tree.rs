@@ -195,6 +195,33 @@ fn a_reader_is_held_to_its_promise() {
     );
 }
 
+#[test]
+fn an_edge_read_from_full_tiles_is_the_edge_that_grew() {
+    /// A store that has no partial tiles.
+    struct Full<'a>(&'a Store);
+    impl HashReader for Full<'_> {
+        type Error = String;
+        fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, String> {
+            assert_eq!(width, 256);
+            let tile = self.0.full.get(&(level, index));
+            tile.cloned().ok_or_else(|| format!("{level}/{index}"))
+        }
+    }
+    let all = leaves(66_048);
+    for size in [0usize, 256, 512, 65_280, 65_536, 65_792, 66_048] {
+        let store = Store::of(&all[..size]);
+        let read = Edge::from_full_tiles(size as u64, &Full(&store));
+        assert_eq!(read.unwrap(), store.edge, "{size}");
+    }
+    let store = Store::of(&all[..512]);
+    assert_eq!(
+        Edge::from_full_tiles(768, &Full(&store)),
+        Err(TreeError::Read("0/2".to_owned()))
+    );
+    let odd = Edge::from_full_tiles(511, &Full(&store)).unwrap_err();
+    assert_eq!(odd.kind(), "tree-not-full");
+}
+
 /// What an attacker can do to a list of hashes: flip a bit, drop, add, repeat, or swap.
 fn mutate(proof: &[Hash], how: u8, at: usize, bit: u8) -> Vec<Hash> {
     let mut proof = proof.to_vec();
@@ -249,6 +276,11 @@ proptest! {
         let once = Store::of(&all);
         prop_assert_eq!(&store.edge, &once.edge);
         prop_assert_eq!(&store.full, &once.full);
+        let mut compact = Compact::new();
+        all.iter().for_each(|leaf| compact.push(*leaf));
+        let (size, roots) = (compact.size(), compact.roots().to_vec());
+        prop_assert_eq!(Compact::from_roots(size + 1, [&roots[..], &[[0; 32]; 65]].concat()), None);
+        prop_assert_eq!(Compact::from_roots(size, roots), Some(compact));
         let size = all.len() as u64;
         prop_assert_eq!(Edge::from_tiles(size, &store.at(size)).unwrap(), once.edge);
     }

@@ -1,0 +1,165 @@
+//! A fold put away and taken up again, so that a server need not read its whole log at each
+//! start. What is saved is not trusted: whoever restores compares [`Fold::digest`] with the
+//! one that was committed. The digest covers, through the map, each project's id (the hash of
+//! its first statement), what was accepted for it, and whether it is frozen; not at which
+//! index and time its statements stand, which only the log's own leaves say.
+
+use super::{Fold, ProjectState};
+use crate::Hash;
+use crate::leaf::{Leaf, LeafError};
+use crate::statement::Body;
+use tlog::tree::Compact;
+
+/// What is first in a saved [`Standing`]: its version.
+const VERSION: u8 = 1;
+
+/// Why saved state is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SavedError {
+    /// The bytes are no standing of a known version.
+    #[error("the saved standing of project {0} has another form")]
+    Standing(String),
+    /// The leaf is not one.
+    #[error("the saved statement at index {index}: {why}")]
+    Leaf {
+        /// Its index.
+        index: u64,
+        /// Why.
+        why: LeafError,
+    },
+    /// The leaf is not the project's first statement.
+    #[error("the leaf saved for index {0} is not the first statement of its project")]
+    OtherLeaf(u64),
+    /// Two projects were saved under one id, name or prefix.
+    #[error("project {0} is saved twice, or shares its name or a prefix")]
+    Twice(String),
+    /// The state could not be computed.
+    #[error("the saved state does not add up: {0}")]
+    State(String),
+}
+
+impl SavedError {
+    /// A stable word for the reason.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Standing(_) => "saved-standing",
+            Self::Leaf { why, .. } => why.kind(),
+            Self::OtherLeaf(_) => "saved-leaf-of-other-project",
+            Self::Twice(_) => "saved-twice",
+            Self::State(_) => "saved-state",
+        }
+    }
+}
+
+/// What of a project changes with each of its entries: whether it is frozen, and the tree of
+/// what was accepted for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    frozen: bool,
+    leaves: Compact,
+}
+
+impl Standing {
+    /// At most 2,058 bytes: a version, whether frozen (0 or 1), the tree's size in 8 bytes
+    /// big-endian, and the roots of its complete subtrees, largest first, 32 bytes each.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION, u8::from(self.frozen)];
+        bytes.extend_from_slice(&self.leaves.size().to_be_bytes());
+        bytes.extend_from_slice(&self.leaves.roots().concat());
+        bytes
+    }
+
+    /// Reads [`Standing::to_bytes`], strictly; `None` for anything else.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_first_chunk::<2>()?;
+        let (size, rest) = rest.split_first_chunk::<8>()?;
+        let frozen = match head {
+            [VERSION, 0] => false,
+            [VERSION, 1] => true,
+            _ => return None,
+        };
+        let (roots, rest) = rest.as_chunks::<32>();
+        let leaves = Compact::from_roots(u64::from_be_bytes(*size), roots.to_vec())?;
+        rest.is_empty().then_some(Self { frozen, leaves })
+    }
+}
+
+/// A project as it was saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SavedProject {
+    /// Its id.
+    pub id: Hash,
+    /// The log index of its first statement.
+    pub index: u64,
+    /// The leaf there.
+    pub leaf: Vec<u8>,
+    /// Its [`Standing`], as bytes.
+    pub standing: Vec<u8>,
+}
+
+impl Fold {
+    /// What is to be saved of a project after a leaf that touched it.
+    #[must_use]
+    pub fn standing(&self, id: &Hash) -> Option<Standing> {
+        let project = self.projects.get(id)?;
+        let (frozen, leaves) = (project.frozen, project.leaves.clone());
+        Some(Standing { frozen, leaves })
+    }
+
+    /// The state after `size` leaves, the last of them of time `last_time`, from what was saved
+    /// then. The purls released so far are looked up ([`Fold::looking_up`]).
+    ///
+    /// # Errors
+    /// [`SavedError`]. What is well formed and wrong shows in [`Fold::digest`].
+    pub fn restored(
+        origin: &str,
+        size: u64,
+        last_time: u64,
+        projects: &[SavedProject],
+    ) -> Result<Self, SavedError> {
+        let mut fold = Self::new(origin);
+        for saved in projects {
+            fold.restore(saved)?;
+        }
+        (fold.size, fold.last_time) = (size, last_time);
+        Ok(fold)
+    }
+
+    fn restore(&mut self, saved: &SavedProject) -> Result<(), SavedError> {
+        let (id, index) = (saved.id, saved.index);
+        let other = SavedError::OtherLeaf(index);
+        let leaf = Leaf::parse(&saved.leaf).map_err(|why| SavedError::Leaf { index, why })?;
+        let Leaf::Statement(s) = leaf else {
+            return Err(other);
+        };
+        let Body::Project(p) = &s.statement.body else {
+            return Err(other);
+        };
+        if s.envelope.pae_hash() != id {
+            return Err(other);
+        }
+        let hex = || crate::hex32(&id);
+        let prefixes = &p.purl_prefixes;
+        if self.projects.contains_key(&id)
+            || self.names.contains_key(&p.name)
+            || prefixes.iter().any(|p| self.prefixes.contains_key(p))
+        {
+            return Err(SavedError::Twice(hex()));
+        }
+        let standing = Standing::parse(&saved.standing);
+        let standing = standing.ok_or_else(|| SavedError::Standing(hex()))?;
+        self.list_project(id, index, p, s.time);
+        let place = |project: &mut ProjectState| {
+            (project.frozen, project.leaves) = (standing.frozen, standing.leaves);
+        };
+        self.change(&id, place)
+            .map_err(|e| SavedError::State(e.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
