@@ -20,6 +20,7 @@ pub mod pending;
 pub mod reject;
 pub mod sequence;
 pub mod server;
+pub mod source;
 pub mod store;
 pub mod trust;
 pub mod view;
