@@ -18,9 +18,11 @@ mod state;
 use crate::Hash;
 use crate::fold::Fold;
 use crate::leaf::Leaf;
+use crate::released::Released;
 use bundle::{Checked, Keys};
 use state::State;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile};
 use tlog::tree::Edge;
@@ -122,8 +124,22 @@ pub struct Plan {
     pub signed_below: u64,
     /// Sizes, in rising order, at which root and ledger state are wanted.
     pub marks: Vec<u64>,
-    /// Workers; `None` for one a core.
+    /// Workers; `None` for one a core. One is the calling thread itself, with one bundle in
+    /// memory at a time.
     pub workers: Option<NonZero<usize>>,
+    /// Where the purls of the log's releases can be looked up; else the walk keeps them all in
+    /// memory. What it says is not trusted further than the digest that follows from it.
+    pub released: Option<LookUp>,
+}
+
+/// A place where released purls are kept.
+#[derive(Clone)]
+pub struct LookUp(pub Arc<dyn Released>);
+
+impl std::fmt::Debug for LookUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LookUp")
+    }
 }
 
 /// The tree and the ledger's state at a size.
@@ -226,26 +242,51 @@ pub fn walk<S: Source, O: Observer>(
         .min(bundles.max(1))
         .max(1);
     let keys = Keys::default();
+    let fold = Fold::new(&plan.origin);
+    let fold = match &plan.released {
+        Some(LookUp(released)) => fold.looking_up(Arc::clone(released)),
+        None => fold,
+    };
+    let mut state = State {
+        source,
+        observer,
+        keys: &keys,
+        edge: Edge::new(),
+        fold,
+        whole: true,
+        folded: true,
+        head_wrong: false,
+        marks: Vec::new(),
+        wanted: &plan.marks,
+        counts: Counts::default(),
+        last: None,
+    };
+    state.mark();
+    let one = |index: u64| {
+        let width = u16::try_from((plan.size - index * WIDTH).min(WIDTH));
+        let tile = EntryTile {
+            index,
+            width: width.unwrap_or(TILE_WIDTH),
+        };
+        bundle::check(source, &keys, tile, index * WIDTH >= plan.signed_below)
+    };
+    if workers == 1 {
+        for index in 0..bundles {
+            state.take(one(index))?;
+        }
+        return state.end(plan.size);
+    }
     std::thread::scope(|scope| {
         let mut ready: Vec<Receiver<Checked>> = Vec::new();
         for first in 0..workers {
             let (sender, receiver) = sync_channel(AHEAD);
             ready.push(receiver);
-            let keys = &keys;
+            let one = &one;
             let work = move || {
                 let mut index = first;
                 while index < bundles {
-                    let width = u16::try_from((plan.size - index * WIDTH).min(WIDTH));
-                    let tile = EntryTile {
-                        index,
-                        width: width.unwrap_or(TILE_WIDTH),
-                    };
-                    let verify = index * WIDTH >= plan.signed_below;
                     // The fold has stopped: so does this.
-                    if sender
-                        .send(bundle::check(source, keys, tile, verify))
-                        .is_err()
-                    {
+                    if sender.send(one(index)).is_err() {
                         return;
                     }
                     index += workers;
@@ -256,21 +297,6 @@ pub fn walk<S: Source, O: Observer>(
                 .spawn_scoped(scope, work)
                 .map_err(|e| Stopped::Worker(e.to_string()))?;
         }
-        let mut state = State {
-            source,
-            observer,
-            keys: &keys,
-            edge: Edge::new(),
-            fold: Fold::new(&plan.origin),
-            whole: true,
-            folded: true,
-            head_wrong: false,
-            marks: Vec::new(),
-            wanted: &plan.marks,
-            counts: Counts::default(),
-            last: None,
-        };
-        state.mark();
         for turn in (0..bundles).map(|index| index % workers) {
             let one = usize::try_from(turn).ok().and_then(|t| ready.get(t));
             let lost = || Stopped::Worker("it ended early".into());

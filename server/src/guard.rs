@@ -1,14 +1,14 @@
 //! May the log sign now, and if not, why? The one place that says so. Admission asks before
 //! it does any work, the sequencer before each batch does anything, `/readyz` and `/metrics`
 //! when they are asked. Nothing is remembered but the clock's course, so that the log goes
-//! on by itself when the cause goes.
+//! on by itself when the cause goes; and damage, which stays until the next start.
 
 use crate::datadir::Layout;
 use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// 2025-01-01: before this program was. A clock that says less was never set.
@@ -28,7 +28,7 @@ const FRESH: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
-    /// What the start found. It stays until the next start.
+    /// What the start, or the check after it, found. It stays until the next start.
     #[error("the log is read-only: {0}")]
     ReadOnly(String),
     /// The disk is nearly full.
@@ -218,7 +218,7 @@ struct State {
 pub struct Guard {
     settings: Settings,
     places: Vec<(&'static str, PathBuf)>,
-    read_only: Option<String>,
+    read_only: OnceLock<String>,
     state: Mutex<State>,
 }
 
@@ -230,8 +230,16 @@ impl Guard {
         Self {
             settings,
             places: Vec::new(),
-            read_only,
+            read_only: read_only.map_or_else(OnceLock::new, OnceLock::from),
             state: Mutex::default(),
+        }
+    }
+
+    /// Forbids signing until the next start. The first reason stands.
+    pub(crate) fn latch(&self, why: String) {
+        if self.read_only.set(why).is_ok() {
+            let why = self.read_only().unwrap_or_default();
+            eprintln!("countersign-server: READ-ONLY, this log does not sign from now on: {why}");
         }
     }
 
@@ -249,10 +257,10 @@ impl Guard {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the start found, where that forbids signing.
+    /// What the start, or the check after it, found, where that forbids signing.
     #[must_use]
     pub fn read_only(&self) -> Option<&str> {
-        self.read_only.as_deref()
+        self.read_only.get().map(String::as_str)
     }
 
     /// May the log sign a batch of about `bytes` bytes after a leaf of the time `last`?
@@ -272,7 +280,7 @@ impl Guard {
             state.said = kind;
             match &verdict {
                 Ok(()) => eprintln!("countersign-server: this log signs again"),
-                // The start says this one itself.
+                // Whoever found this one has said so.
                 Err(Cause::ReadOnly(_)) => {}
                 Err(e) => eprintln!(
                     "countersign-server: this log does not sign now: {e} ({})",
@@ -288,7 +296,8 @@ impl Guard {
     /// # Errors
     /// As [`Guard::may_sign`].
     pub fn may_sign_soon(&self, last: u64) -> Result<(), Cause> {
-        if self.state().good.is_some_and(|at| at.elapsed() < FRESH) {
+        let good = self.state().good.is_some_and(|at| at.elapsed() < FRESH);
+        if good && self.read_only().is_none() {
             return Ok(());
         }
         self.may_sign(last, 0)
@@ -299,8 +308,8 @@ impl Guard {
     /// # Errors
     /// The first [`Cause`] that forbids it.
     pub fn may_write(&self, bytes: u64) -> Result<(), Cause> {
-        if let Some(why) = &self.read_only {
-            return Err(Cause::ReadOnly(why.clone()));
+        if let Some(why) = self.read_only() {
+            return Err(Cause::ReadOnly(why.to_owned()));
         }
         for (dir, path) in &self.places {
             let silent = |e: rustix::io::Errno| Cause::FileSystemSilent {

@@ -25,6 +25,7 @@ pub mod store;
 pub mod trust;
 pub mod view;
 
+mod recheck;
 mod recover;
 
 pub use datadir::{init, vkeys};

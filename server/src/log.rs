@@ -11,6 +11,7 @@ use ledger::fold::Fold;
 use ledger::leaf::Leaf;
 use ledger::statement::Body;
 use ledger::{Hash, hex32};
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -138,8 +139,8 @@ pub fn unix_now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
-/// Adds an accepted leaf's rows to an index batch.
-pub(crate) fn index_rows(batch: &mut IndexBatch, index: u64, leaf: &Leaf) {
+/// Adds an accepted leaf's rows to an index batch. `bytes` are the leaf's.
+pub(crate) fn index_rows(batch: &mut IndexBatch, index: u64, leaf: &Leaf, bytes: &[u8]) {
     match leaf {
         Leaf::Statement(s) => {
             let pae: Hash = s.envelope.pae_hash();
@@ -147,6 +148,7 @@ pub(crate) fn index_rows(batch: &mut IndexBatch, index: u64, leaf: &Leaf) {
             let statement = Some(hex32(&pae));
             match &s.statement.body {
                 Body::Project(_) => {
+                    batch.statements.push((pae, index, bytes.to_vec()));
                     let what = "project".to_owned();
                     batch.projects.push((
                         pae,
@@ -202,6 +204,14 @@ pub(crate) fn index_rows(batch: &mut IndexBatch, index: u64, leaf: &Leaf) {
         }
         Leaf::Head(_) | Leaf::Unknown { .. } => {}
     }
+}
+
+/// Ends an index batch with the ledger's state after it: what the next start goes on from.
+pub(crate) fn save_state(batch: &mut IndexBatch, fold: &Fold) {
+    let touched: BTreeSet<&Hash> = batch.projects.iter().map(|(id, _)| id).collect();
+    let standing = |id: &Hash| Some((*id, fold.standing(id)?.to_bytes()));
+    batch.standings = touched.into_iter().filter_map(standing).collect();
+    (batch.size, batch.last_time) = (fold.size(), fold.last_time());
 }
 
 /// Reads a leaf of our own log. One that does not parse counts as a leaf and says nothing.

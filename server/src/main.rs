@@ -189,8 +189,9 @@ fn run(command: Command) -> Result<(), Error> {
             }
             // Says so on standard error where something that may pass is in the way.
             let _ = handle.log().may_sign();
+            let signals = handle.signals()?;
             say(&format!("listening on {}\n", handle.url()))?;
-            handle.wait_for_signal()?;
+            signals.wait();
             eprintln!("countersign-server: stopping");
             handle.shutdown();
             Ok(())

@@ -2,7 +2,7 @@
 //! no label ever holds what a stranger sent.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,42 @@ impl Histogram {
     }
 }
 
+/// How far the check after the start is.
+#[derive(Debug, Default)]
+pub struct Recheck {
+    size: AtomicU64,
+    reached: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Recheck {
+    pub(crate) fn begin(&self, size: u64) {
+        self.size.store(size, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reached(&self, leaves: u64) {
+        self.reached.store(leaves, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether it has ended, and what it found is known.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Leaves that it has still to read.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        let reached = self.reached.load(Ordering::Relaxed);
+        let left = self.size.load(Ordering::Relaxed).saturating_sub(reached);
+        if self.ended() { 0 } else { left }
+    }
+}
+
 /// Counters for `/metrics`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -82,6 +118,8 @@ pub struct Metrics {
     pub batch_size: Histogram,
     /// Microseconds from a batch's first effect until it is public.
     pub commit_time: Histogram,
+    /// The check after the start.
+    pub recheck: Recheck,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -98,6 +136,7 @@ impl Default for Metrics {
             batches: zero(),
             batch_size: Histogram::new(&SIZES),
             commit_time: Histogram::new(&TIMES),
+            recheck: Recheck::default(),
             refused: Mutex::default(),
         }
     }

@@ -1,23 +1,29 @@
-//! What happens before the first signature after a start: every leaf is read again, the
-//! tree and the ledger's state are recomputed, and both are compared with the last
-//! checkpoint that this log signed. Where anything differs the log is served read-only with
-//! the reason; nothing is repaired by guessing. Only two things are completed, since both
-//! follow from committed entries: blobs that a crash kept from being written, and the index.
+//! What happens before the first signature after a start: the tree's right edge is read from
+//! the tiles and from the entries that no blob holds, the ledger's state from the index, and
+//! both are compared with the last checkpoint that this log signed. That takes no longer for a
+//! long log than for a short one; the rest is read again while the log is served (`recheck`).
+//! Where anything differs the log is served read-only with the reason; nothing is repaired by
+//! guessing. Only what follows from committed entries is completed: blobs that a crash kept
+//! from being written, and the index, which is made anew where it disagrees.
+
+mod ledger;
+mod tree;
 
 use crate::datadir::Layout;
 use crate::error::Error;
-use crate::log::{Published, index_rows, read_leaf};
+use crate::log::Published;
 use crate::logkeys::LogKeys;
 use crate::store::{
-    Blobs, FileBlobs, FjallIndex, Head, Hot, HotBatch, Index, IndexBatch, SledHot, StoreError,
+    Blobs, FileBlobs, FjallIndex, Head, Hot, HotBatch, Index, SledHot, StoreError, sync_dir,
 };
-use crate::view::{Entry, View};
-use ledger::fold::Fold;
+use crate::view::View;
+use ::ledger::fold::Fold;
+use ledger::Ledger;
+use std::path::Path;
 use std::sync::Arc;
-use tlog::hash::leaf_hash;
 use tlog::prover::Prover;
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle};
-use tlog::tree::{Edge, FullTile};
+use tlog::tile::{EntryTile, TILE_WIDTH};
+use tree::Tree;
 
 /// The store's parts and what they hold.
 pub(crate) struct Recovered {
@@ -39,23 +45,31 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
         dir: layout.private().display().to_string(),
         what: "the hot state in private/hot is empty: restore it".to_owned(),
     })?;
-    let index = FjallIndex::open(&layout.private().join("index"))?;
-    let mut replay = Replay {
-        edge: Edge::new(),
-        fold: Fold::new(origin),
-        tail: Vec::new(),
-        last: None,
-        rows: IndexBatch::default(),
-        indexed: index.size()?,
-    };
-    let outcome = not_gone_back(&blobs, &index, &head)
-        .and_then(|()| replay.all(&hot, &blobs, &index, &head))
-        .and_then(|()| agrees(&replay, &head, keys));
+    let path = layout.private().join("index");
+    let index = open_index(&path, &head)?;
+    let mut tree = Tree::default();
+    let mut fold = Fold::new(origin);
+    let gone_back = not_gone_back(&blobs, &index, &head);
+    let mut index = Some(index);
+    let outcome = gone_back.and_then(|()| signed(&head, keys)).and_then(|()| {
+        tree = Tree::read(&hot, &blobs, &head)?;
+        let sources = Ledger {
+            origin,
+            blobs: &blobs,
+            tree: &tree,
+            head: &head,
+        };
+        fold = sources.read(&mut index, || renewed(&path))?;
+        Ok(())
+    });
     let read_only = match outcome {
         Ok(()) => None,
         Err(Error::Store(StoreError::Io { path, why })) => return Err(Error::Io { path, why }),
+        // It was being made anew.
+        Err(e) if index.is_none() => return Err(e),
         Err(e) => Some(e.to_string()),
     };
+    let index = index.ok_or_else(|| damaged("no index is open"))?;
     let mut claimed = head.clone();
     if read_only.is_none() {
         claimed.epoch += 1;
@@ -66,30 +80,19 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
         };
         hot.commit(Some(&head), &step)?;
     }
-    if replay.edge.size() != head.size || replay.edge.root() != head.root {
-        // Where reading stopped is not the right edge: it must not be served as if it were.
-        (replay.edge, replay.tail, replay.last) = (Edge::new(), Vec::new(), None);
-    }
-    let Replay {
-        edge,
-        fold,
-        tail,
-        last,
-        ..
-    } = replay;
     let view = View {
         size: head.size,
         root: head.root,
         note: head.checkpoint,
-        prover: Prover::new(&edge),
-        edge,
-        tail,
-        last,
+        prover: Prover::new(&tree.edge),
+        tail: tree.partial(),
+        last: tree.last,
+        edge: tree.edge,
     };
     Ok(Recovered {
         hot: Box::new(hot),
         blobs: Box::new(blobs),
-        index: Arc::new(index),
+        index,
         published: Published {
             view: Arc::new(view),
             fold,
@@ -98,6 +101,30 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
         head: claimed,
         read_only,
     })
+}
+
+/// The index, or an empty one in the place of one that another version made.
+fn open_index(path: &Path, head: &Head) -> Result<Arc<FjallIndex>, Error> {
+    match FjallIndex::open(path) {
+        Ok(index) => Ok(Arc::new(index)),
+        // One that is ahead of the hot state is evidence, and stays.
+        Err(StoreError::OtherIndex(size)) if size <= head.size => {
+            eprintln!(
+                "countersign-server: the index was made by another version; it is made anew from the log"
+            );
+            renewed(path)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// An empty index in the place of the one that lay there; nobody has it open any more.
+fn renewed(path: &Path) -> Result<Arc<FjallIndex>, Error> {
+    std::fs::remove_dir_all(path).map_err(|e| Error::io(path, &e))?;
+    if let Some(parent) = path.parent() {
+        sync_dir(parent)?;
+    }
+    Ok(Arc::new(FjallIndex::open(path)?))
 }
 
 /// The index and the blobs are written after the hot state's commit. Where one of them has
@@ -151,146 +178,13 @@ fn damaged(what: impl Into<String>) -> Error {
     StoreError::Damaged(what.into()).into()
 }
 
-fn agrees(replay: &Replay, head: &Head, keys: &LogKeys) -> Result<(), Error> {
+/// The signed checkpoint is the one that the hot state names.
+fn signed(head: &Head, keys: &LogKeys) -> Result<(), Error> {
     let checkpoint = keys.verify(&head.checkpoint)?;
     if checkpoint.size != head.size || checkpoint.root != head.root {
         return Err(damaged(
             "the last checkpoint is not the one that the hot state names",
         ));
     }
-    if replay.edge.size() != head.size || replay.edge.root() != head.root {
-        return Err(damaged(format!(
-            "the entries give another tree ({} leaves, root {}) than the checkpoint that was signed ({} leaves, root {})",
-            replay.edge.size(),
-            hex::encode(replay.edge.root()),
-            head.size,
-            hex::encode(head.root),
-        )));
-    }
-    if replay.fold.digest() != head.fold {
-        return Err(damaged(
-            "the entries give another ledger state than the one that was committed",
-        ));
-    }
     Ok(())
-}
-
-struct Replay {
-    edge: Edge,
-    fold: Fold,
-    tail: Vec<Entry>,
-    last: Option<Entry>,
-    rows: IndexBatch,
-    indexed: u64,
-}
-
-impl Replay {
-    fn all(
-        &mut self,
-        hot: &SledHot,
-        blobs: &FileBlobs,
-        index: &FjallIndex,
-        head: &Head,
-    ) -> Result<(), Error> {
-        let held = hot.entries()?;
-        let width = u64::from(TILE_WIDTH);
-        let start = held.first().map_or(head.size, |(i, _)| *i);
-        if start % width != 0 || start > head.size {
-            return Err(damaged(format!(
-                "the hot state begins with entry {start}, in the middle of a bundle"
-            )));
-        }
-        for tile in 0..start / width {
-            let path = EntryTile {
-                index: tile,
-                width: TILE_WIDTH,
-            }
-            .path();
-            let bytes = blobs
-                .get(&path)?
-                .ok_or_else(|| damaged(format!("{path} is missing")))?;
-            let entries =
-                parse_bundle(&bytes, TILE_WIDTH).map_err(|e| damaged(format!("{path}: {e}")))?;
-            let full = self.take(entries.into_iter().map(Entry::from))?;
-            for t in full {
-                let (path, bytes) = blob(t);
-                if blobs.get(&path)?.as_ref() != Some(&bytes) {
-                    return Err(damaged(format!(
-                        "{path} is missing or holds other hashes than its entries give"
-                    )));
-                }
-            }
-            self.index_if_due(index, false)?;
-        }
-        // What the hot state still holds is committed; its blobs may not have been written.
-        let mut write = Vec::new();
-        let mut held = held.into_iter();
-        loop {
-            let part: Vec<_> = held.by_ref().take(256).collect();
-            if part.is_empty() {
-                break;
-            }
-            if (self.fold.size()..)
-                .zip(&part)
-                .any(|(want, (got, _))| want != *got)
-            {
-                return Err(damaged("the hot state lacks an entry"));
-            }
-            let full = self.take(part.into_iter().map(|(_, bytes)| Entry::from(bytes)))?;
-            write.extend(full.into_iter().map(blob));
-            if self.tail.len() == usize::from(TILE_WIDTH) {
-                let path = EntryTile {
-                    index: self.fold.size() / width - 1,
-                    width: TILE_WIDTH,
-                }
-                .path();
-                write.push((
-                    path,
-                    encode_bundle(&self.tail).map_err(|e| damaged(e.to_string()))?,
-                ));
-            }
-        }
-        if self.edge.root() == head.root {
-            blobs.put(&write)?;
-        }
-        if self.tail.len() == usize::from(TILE_WIDTH) {
-            self.tail.clear();
-        }
-        self.index_if_due(index, true)
-    }
-
-    /// Takes the entries of one bundle, or of the part of one that there is.
-    fn take(&mut self, entries: impl Iterator<Item = Entry>) -> Result<Vec<FullTile>, Error> {
-        self.tail = entries.collect();
-        let hashes: Vec<_> = self.tail.iter().map(|e| leaf_hash(e)).collect();
-        for entry in &self.tail {
-            let (index, leaf) = (self.fold.size(), read_leaf(entry));
-            let accepted = self.fold.apply(&leaf).is_ok();
-            if accepted && index >= self.indexed {
-                index_rows(&mut self.rows, index, &leaf);
-            }
-        }
-        self.last = self.tail.last().cloned();
-        Ok(self.edge.append(&hashes))
-    }
-
-    fn index_if_due(&mut self, index: &FjallIndex, now: bool) -> Result<(), Error> {
-        let due = self.fold.size() >= self.indexed + 4096 || now;
-        if due && self.fold.size() > self.indexed {
-            self.rows.size = self.fold.size();
-            index.apply(&self.rows)?;
-            self.indexed = self.fold.size();
-            self.rows = IndexBatch::default();
-        }
-        Ok(())
-    }
-}
-
-fn blob(full: FullTile) -> (String, Vec<u8>) {
-    let tile = Tile {
-        level: full.level,
-        index: full.index,
-        width: TILE_WIDTH,
-    };
-    (tile.path(), full.bytes)
 }

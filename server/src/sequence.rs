@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::limits::Place;
-use crate::log::{Log, index_rows, read_leaf, unix_now};
+use crate::log::{Log, index_rows, read_leaf, save_state, unix_now};
 use crate::logkeys::LogKeys;
 use crate::reject::Rejection;
 use crate::store::{Head, Hot, HotBatch, IndexBatch};
@@ -389,15 +389,13 @@ impl Sequencer {
             }
             published.view = Arc::new(view);
         }
-        let mut rows = IndexBatch {
-            size,
-            ..IndexBatch::default()
-        };
-        for ((index, (leaf, _)), accepted) in (first..).zip(leaves).zip(accepted) {
+        let mut rows = IndexBatch::default();
+        for ((index, (leaf, bytes)), accepted) in (first..).zip(leaves).zip(accepted) {
             if *accepted {
-                index_rows(&mut rows, index, leaf);
+                index_rows(&mut rows, index, leaf, bytes);
             }
         }
+        save_state(&mut rows, &self.fold);
         self.log.index.apply(&rows)?;
         self.fold.forget_released(size);
         self.log.metrics.committed(leaves.len(), began.elapsed());

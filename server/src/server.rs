@@ -8,6 +8,7 @@ use crate::limits::{self, Limits, WORKERS};
 use crate::log::Log;
 use crate::logkeys::LogKeys;
 use crate::pending::Pending;
+use crate::recheck::Recheck;
 use crate::recover::{Recovered, recover};
 use crate::sequence::{Job, Queue, Sequencer};
 use crate::store::{Blobs, Hot, InIndex, Index};
@@ -20,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 
 /// How a server is to run.
@@ -90,6 +92,7 @@ pub struct Handle {
     stop: Option<oneshot::Sender<()>>,
     http: Option<tokio::task::JoinHandle<()>>,
     sequencer: Option<JoinHandle<()>>,
+    recheck: Option<Recheck>,
     data: Option<DataDir>,
 }
 
@@ -112,12 +115,13 @@ fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Server {
-    /// Opens the data directory, checks it, and serves. Must not be called from async code:
+    /// Opens the data directory, checks where the log ends, and serves; the rest is checked
+    /// meanwhile. Must not be called from async code:
     /// the server has a runtime of its own.
     ///
     /// # Errors
     /// [`Error`]. A log that disagrees with its last checkpoint is no error: it is served
-    /// read-only, and `/readyz` says why.
+    /// read-only, from now on or from when that is found, and `/readyz` says why.
     pub fn start(config: &Config) -> Result<Handle, Error> {
         Self::start_with(config, Ok, |e| {
             // It is not known what is on disk. Only a new start, which reads it, can tell.
@@ -233,12 +237,14 @@ impl Server {
             stop: Some(stop),
             http: None,
             sequencer: Some(sequencer),
+            recheck: None,
             data: Some(data),
         };
         // On an error the handle's drop stops what runs already.
         let (addr, http) = started?;
         handle.addr = addr;
         handle.http = Some(http);
+        handle.recheck = Some(Recheck::start(Arc::clone(&handle.app.log))?);
         Ok(handle)
     }
 }
@@ -268,6 +274,13 @@ impl Handle {
         &self.app.log
     }
 
+    /// Waits until everything that was on disk at the start has been read again.
+    pub fn wait_for_recheck(&self) {
+        while !self.app.log.metrics.recheck.ended() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Appends leaves as they stand, without HTTP and without any check, with no ledger head
     /// after them but those among them: for tools that build test logs of exact sizes.
     /// Returns the size reached, once durable and in a signed checkpoint.
@@ -286,28 +299,24 @@ impl Handle {
             .map_err(|e| failed(&e))
     }
 
-    /// Waits for SIGINT or SIGTERM.
+    /// From now on SIGINT and SIGTERM do not end the process, but what [`Signals::wait`] waits
+    /// for. To be asked for before anybody is told that the server runs.
     ///
     /// # Errors
     /// [`Error::Io`] where signals cannot be received.
-    pub fn wait_for_signal(&self) -> Result<(), Error> {
+    pub fn signals(&self) -> Result<Signals<'_>, Error> {
         use tokio::signal::unix::{SignalKind, signal};
-        let Some(runtime) = &self.runtime else {
-            return Ok(());
+        let io = |e: std::io::Error| Error::Io {
+            path: "signals".into(),
+            why: e.to_string(),
         };
-        runtime.block_on(async {
-            let io = |e: std::io::Error| Error::Io {
-                path: "signals".into(),
-                why: e.to_string(),
-            };
-            let mut interrupt = signal(SignalKind::interrupt()).map_err(io)?;
-            let mut terminate = signal(SignalKind::terminate()).map_err(io)?;
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            Ok(())
-        })
+        let runtime = self.runtime.as_ref().map(|runtime| {
+            let _inside = runtime.enter();
+            let interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+            let terminate = signal(SignalKind::terminate()).map_err(io)?;
+            Ok::<_, Error>((runtime, interrupt, terminate))
+        });
+        Ok(Signals(runtime.transpose()?))
     }
 
     /// Stops: no new connections, requests in hand are finished, what waits is logged.
@@ -316,11 +325,30 @@ impl Handle {
     }
 }
 
+/// Waits for SIGINT or SIGTERM.
+pub struct Signals<'a>(Option<(&'a Runtime, Signal, Signal)>);
+
+impl Signals<'_> {
+    /// Returns once one of them has come, since [`Handle::signals`].
+    pub fn wait(self) {
+        let Some((runtime, mut interrupt, mut terminate)) = self.0 else {
+            return;
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
+        self.recheck.take();
         if let Some(runtime) = self.runtime.take() {
             if let Some(http) = self.http.take() {
                 runtime.block_on(async {

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{ORIGIN, artifact, publisher};
-use countersign_server::store::{DigestHit, Index, IndexBatch, ProjectHit, StoreError};
+use countersign_server::store::{DigestHit, Index, IndexBatch, ProjectHit, SavedState, StoreError};
 use countersign_server::{Config, Error, Handle, Server, Stores, init};
 use ledger::Hash;
 use ledger::bundle::Bundle;
@@ -121,6 +121,7 @@ fn tiles_at_the_sizes_where_mistakes_live() {
     }
     server.shutdown();
     let server = start(dir.path());
+    server.wait_for_recheck();
     assert_eq!(server.log().read_only(), None);
     assert_eq!(server.log().view().root, edge.root());
 }
@@ -154,6 +155,7 @@ fn what_a_crash_left_unwritten_is_completed_and_the_index_is_rebuilt() {
     fs::remove_file(dir.path().join("public/tile/entries/001")).unwrap();
     fs::remove_dir_all(dir.path().join("private/index")).unwrap();
     let server = start(dir.path());
+    server.wait_for_recheck();
     assert_eq!(server.log().read_only(), None);
     assert_eq!(server.log().view().root, full);
     assert_eq!(get(&server, "/tile/0/001").1.len(), 8192);
@@ -174,6 +176,7 @@ fn a_log_that_disagrees_with_its_checkpoint_is_served_but_does_not_sign() {
     bytes[40] ^= 1;
     fs::write(&path, &bytes).unwrap();
     let server = start(dir.path());
+    server.wait_for_recheck();
     assert!(server.log().read_only().is_some());
     let (status, body) = get(&server, "/readyz");
     assert_eq!(status, 503);
@@ -263,6 +266,9 @@ impl Index for HeldBack {
     fn apply(&self, batch: &IndexBatch) -> Result<(), StoreError> {
         let _held = self.1.lock().unwrap();
         self.0.apply(batch)
+    }
+    fn state(&self) -> Result<SavedState, StoreError> {
+        self.0.state()
     }
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
         self.0.by_pae(pae)

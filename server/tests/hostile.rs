@@ -89,16 +89,31 @@ fn a_damaged_log_serves_no_wrong_edge_and_nothing_for_ever() {
     let server = start(dir.path());
     server.fill((0..300).map(leaf).collect()).unwrap();
     server.fill((300..600).map(leaf).collect()).unwrap();
+    server.wait_for_recheck();
     assert!(head(&server, "/tile/0/000").contains("immutable"));
     server.shutdown();
-    let path = dir.path().join("public/tile/entries/000");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[40] ^= 1;
-    fs::write(&path, &bytes).unwrap();
+    let flip = |path: &str| {
+        let path = dir.path().join("public").join(path);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+    };
+    let not_kept = |server: &Handle| {
+        let full = head(server, "/tile/entries/000");
+        assert!(full.starts_with("HTTP/1.1 200") && !full.contains("immutable"));
+    };
+    // Where the edge does not depend on it, it is found while the log is served.
+    flip("tile/entries/000");
+    let server = start(dir.path());
+    not_kept(&server);
+    server.wait_for_recheck();
+    assert!(server.log().read_only().is_some());
+    not_kept(&server);
+    server.shutdown();
+    flip("tile/0/000");
     let server = start(dir.path());
     assert!(server.log().read_only().is_some());
-    let full = head(&server, "/tile/entries/000");
-    assert!(full.starts_with("HTTP/1.1 200") && !full.contains("immutable"));
+    not_kept(&server);
     // The right edge is not known: not that of where the reading stopped.
     for edge in ["/tile/entries/002.p/88", "/tile/0/002.p/88"] {
         let answer = head(&server, edge);

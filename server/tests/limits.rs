@@ -180,8 +180,8 @@ fn clients_that_read_no_answer_hold_bounded_memory_and_only_for_a_time() {
             assert_eq!(refused.kind(), "busy");
             assert_eq!(retry_after(&refused), Some(1));
         }
-        // 40 bundles would be over 600 MB.
-        assert!(server.memory() < 350_000, "{} KiB", server.memory());
+        // 40 bundles would be over 600 MB. The check after the start reads one too.
+        assert!(server.memory() < 400_000, "{} KiB", server.memory());
         let free = within(if cut { 10 } else { 3 }, || ask(&server).status == 200);
         assert_eq!(free, cut, "stall {stall}, life {life}");
         drop(idle);

@@ -84,6 +84,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
         for item in items {
             self.leaf(&tile, item);
         }
+        self.fold.forget_released(self.fold.size());
         let at = At {
             size: self.counts.leaves,
             edge: &self.edge,
@@ -135,6 +136,13 @@ impl<S: Source, O: Observer> State<'_, S, O> {
                 .finding(Finding::new("time-went-back", tile.path(), what));
         }
         let outcome = self.fold.apply(&leaf);
+        if let Err(failed @ Refusal::LookUp { .. }) = &outcome {
+            // Nothing was decided, so nothing that follows could be.
+            let what = format!("entry {index}: {failed}");
+            self.observer
+                .finding(Finding::new(failed.kind(), tile.path(), what));
+            return self.end_fold(tile, "a purl cannot be looked up");
+        }
         self.observer.leaf(index, &leaf, outcome.is_ok());
         match outcome {
             Ok(()) => self.count(&leaf),

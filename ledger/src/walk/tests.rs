@@ -185,6 +185,46 @@ fn a_sound_log_has_no_finding_whatever_the_number_of_workers() {
     }
 }
 
+/// What an index of the log would say, or its failure.
+struct Kept(Result<BTreeMap<Hash, u64>, String>);
+
+impl Released for Kept {
+    fn released(&self, purl: &Hash) -> Result<Option<u64>, String> {
+        let kept = self.0.as_ref().map_err(Clone::clone)?;
+        Ok(kept.get(purl).copied())
+    }
+}
+
+#[test]
+fn purls_may_be_looked_up_where_that_fails_nothing_more_is_decided() {
+    struct Purls(BTreeMap<Hash, u64>);
+    impl Observer for Purls {
+        fn leaf(&mut self, index: u64, leaf: &Leaf, _: bool) {
+            if let Leaf::Statement(s) = leaf
+                && let crate::statement::Body::Release(r) = &s.statement.body
+            {
+                self.0.insert(sha256(r.purl.as_bytes()), index);
+            }
+        }
+        fn finding(&mut self, _: Finding) {}
+    }
+    let (files, root) = log();
+    let mut purls = Purls(BTreeMap::new());
+    let whole = walk(&files, &plan(), &mut purls).unwrap();
+    let with = |kept| Plan {
+        released: Some(LookUp(Arc::new(Kept(kept)))),
+        ..plan()
+    };
+    // The index is ahead of the walk, as that of a finished log is.
+    let (looked, heard) = walked(&files, &with(Ok(purls.0)));
+    assert_eq!(heard.findings, vec![]);
+    assert_eq!(looked.fold.digest(), whole.fold.digest());
+    let (failed, heard) = walked(&files, &with(Err("disk".into())));
+    let kinds: Vec<_> = heard.findings.iter().map(|f| f.kind).collect();
+    assert_eq!(kinds, ["look-up-failed", "fold-ended"]);
+    assert_eq!((failed.edge.root(), failed.folded), (root, false));
+}
+
 #[test]
 fn every_flipped_byte_is_found() {
     let (files, root) = log();

@@ -79,6 +79,16 @@ fn page(app: &App) -> String {
         let now = cause.as_ref().is_some_and(|c| c.kind() == kind);
         page.row(&format!("{name}{{reason=\"{kind}\"}}"), u8::from(now));
     }
+    page.gauge(
+        "countersign_start_check_done",
+        "1 once everything that was on disk at the start has been read again, else 0.",
+        u8::from(m.recheck.ended()),
+    );
+    page.gauge(
+        "countersign_start_check_left",
+        "Leaves that are still to be read again.",
+        m.recheck.left(),
+    );
     if let Some(free) = log.guard().free_bytes() {
         let help = "Bytes free on the fuller of the file systems of the data directory.";
         page.gauge("countersign_free_bytes", help, free);

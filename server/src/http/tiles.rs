@@ -2,6 +2,7 @@
 //! the store and the public view: an auditor's load never touches the sequencer.
 
 use super::{Problem, Shared, blocking};
+use crate::log::Log;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Uri, header};
@@ -12,6 +13,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A tile, full or partial, never has other bytes.
 const FOREVER: &str = "public, max-age=31536000, immutable";
+/// But what is on disk may turn out to be damaged.
+const A_MINUTE: &str = "public, max-age=60";
+
+/// How long caches may keep a tile: what a damaged log serves must not stay in them after its
+/// repair.
+fn keep(log: &Log) -> &'static str {
+    match log.read_only() {
+        Some(_) => "no-store",
+        None if log.metrics.recheck.ended() => FOREVER,
+        None => A_MINUTE,
+    }
+}
 
 pub async fn checkpoint(State(app): Shared) -> Response {
     let headers = [
@@ -48,8 +61,7 @@ fn held(bytes: Vec<u8>, answers: &Arc<Semaphore>) -> Result<Bytes, Problem> {
 pub async fn tile(State(app): Shared, uri: Uri) -> Result<Response, Problem> {
     // The path as it was sent: a percent-encoded spelling is not the specification's.
     let path = uri.path().trim_start_matches('/').to_owned();
-    // What a damaged log serves must not stay in caches after its repair.
-    let keep = app.log.read_only().map_or(FOREVER, |_| "no-store");
+    let keep = keep(&app.log);
     let (entries, reading) = (path.starts_with("tile/entries/"), Arc::clone(&app));
     let _turn = match entries {
         // Never closed, so this only waits, as long as a request may.

@@ -1,19 +1,21 @@
 //! The index in fjall 3, an LSM store: its cost stays flat where a B-tree's grows.
 //!
-//! Keyspaces: `meta` (size), `pae` (hash → index), `purl` (SHA-256 → index), `digest` (digest ‖ index ‖ position →
-//! hit), `project` (id ‖ index → hit). Nothing is synced: what a crash loses is caught up
+//! Keyspaces: `meta` (format, size, last time), `pae` (hash → index), `purl` (SHA-256 → index), `digest` (digest
+//! ‖ index ‖ position → hit), `project` (id ‖ index → hit), `statement` (id ‖ index → leaf), `standing` (id →
+//! standing). Nothing is synced: what a crash loses is caught up
 //! from the log, since each batch writes its size with its rows.
 
-use super::{DigestHit, Index, IndexBatch, ProjectHit, StoreError};
+use super::{DigestHit, Index, IndexBatch, ProjectHit, SavedState, StoreError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use tlog::Hash;
 
 const SIZE: &str = "size";
+const LAST_TIME: &str = "last-time";
 const FORMAT: &str = "format";
 /// Raised with each keyspace, since rows that an older version did not write are missing.
-const THIS_FORMAT: [u8; 1] = [2];
+const THIS_FORMAT: [u8; 1] = [3];
 
 /// The derived index in one fjall directory.
 pub struct FjallIndex {
@@ -23,6 +25,8 @@ pub struct FjallIndex {
     digest: Keyspace,
     project: Keyspace,
     purl: Keyspace,
+    statement: Keyspace,
+    standing: Keyspace,
 }
 
 fn failed(e: impl std::fmt::Display) -> StoreError {
@@ -64,39 +68,62 @@ impl FjallIndex {
             db.keyspace(name, KeyspaceCreateOptions::default)
                 .map_err(failed)
         };
-        let (meta, pae, digest, project, purl) = (
-            open("meta")?,
-            open("pae")?,
-            open("digest")?,
-            open("project")?,
-            open("purl")?,
-        );
+        let meta = open("meta")?;
         let format = meta.get(FORMAT).map_err(failed)?;
-        if meta.get(SIZE).map_err(failed)?.is_some()
+        if let Some(size) = meta.get(SIZE).map_err(failed)?
             && format.as_deref() != Some(THIS_FORMAT.as_slice())
         {
-            return Err(StoreError::Index(format!(
-                "{} was made by another version; remove it, and the next start makes it anew",
-                path.display()
-            )));
+            return Err(StoreError::OtherIndex(number(&size)?));
         }
         Ok(Self {
-            db,
+            pae: open("pae")?,
+            digest: open("digest")?,
+            project: open("project")?,
+            purl: open("purl")?,
+            statement: open("statement")?,
+            standing: open("standing")?,
             meta,
-            pae,
-            digest,
-            project,
-            purl,
+            db,
         })
     }
+
+    /// A number under `meta`; 0 before the first batch.
+    fn meta(&self, name: &str) -> Result<u64, StoreError> {
+        let bytes = self.meta.get(name).map_err(failed)?;
+        bytes.map_or(Ok(0), |b| number(&b))
+    }
+}
+
+/// The id in front of a key, and what follows it.
+fn id(key: &[u8]) -> Result<(Hash, &[u8]), StoreError> {
+    let (id, rest) = key
+        .split_first_chunk::<32>()
+        .ok_or_else(|| StoreError::Damaged("index: a key is too short".into()))?;
+    Ok((*id, rest))
 }
 
 impl Index for FjallIndex {
     fn size(&self) -> Result<u64, StoreError> {
-        self.meta
-            .get(SIZE)
-            .map_err(failed)?
-            .map_or(Ok(0), |b| number(&b))
+        self.meta(SIZE)
+    }
+
+    fn state(&self) -> Result<SavedState, StoreError> {
+        let mut state = SavedState {
+            size: self.meta(SIZE)?,
+            last_time: self.meta(LAST_TIME)?,
+            ..SavedState::default()
+        };
+        for row in self.statement.iter() {
+            let (key, leaf) = row.into_inner().map_err(failed)?;
+            let (id, index) = id(&key)?;
+            state.statements.push((id, number(index)?, leaf.to_vec()));
+        }
+        for row in self.standing.iter() {
+            let (key, standing) = row.into_inner().map_err(failed)?;
+            let (id, _) = id(&key)?;
+            state.standings.push((id, standing.to_vec()));
+        }
+        Ok(state)
     }
 
     fn apply(&self, batch: &IndexBatch) -> Result<(), StoreError> {
@@ -119,6 +146,15 @@ impl Index for FjallIndex {
         for (purl, index) in &batch.purls {
             writes.insert(&self.purl, purl.as_slice(), index.to_be_bytes().as_slice());
         }
+        for (project, index, leaf) in &batch.statements {
+            let key = [project.as_slice(), &index.to_be_bytes()].concat();
+            writes.insert(&self.statement, key, leaf.as_slice());
+        }
+        for (project, standing) in &batch.standings {
+            writes.insert(&self.standing, project.as_slice(), standing.as_slice());
+        }
+        let last_time = batch.last_time.to_be_bytes();
+        writes.insert(&self.meta, LAST_TIME, last_time.as_slice());
         writes.insert(&self.meta, FORMAT, THIS_FORMAT.as_slice());
         writes.insert(&self.meta, SIZE, batch.size.to_be_bytes().as_slice());
         writes.commit().map_err(failed)
@@ -186,6 +222,9 @@ mod tests {
                     ([3; 32], entry(1)),
                     ([4; 32], entry(3)),
                 ],
+                statements: vec![([4; 32], 9, vec![4]), ([3; 32], 256, vec![3])],
+                standings: vec![([4; 32], vec![1]), ([3; 32], vec![])],
+                last_time: 77,
             };
             index.apply(&batch).unwrap();
         }
@@ -202,5 +241,36 @@ mod tests {
             .collect();
         assert_eq!(names, ["a", "b", "c"]);
         assert_eq!(index.by_project(&[3; 32], 1).unwrap(), vec![entry(1)]);
+        let later = IndexBatch {
+            size: 301,
+            standings: vec![([4; 32], vec![2])],
+            last_time: 78,
+            ..IndexBatch::default()
+        };
+        index.apply(&later).unwrap();
+        let state = SavedState {
+            size: 301,
+            last_time: 78,
+            statements: vec![([3; 32], 256, vec![3]), ([4; 32], 9, vec![4])],
+            standings: vec![([3; 32], vec![]), ([4; 32], vec![2])],
+        };
+        assert_eq!(index.state().unwrap(), state);
+    }
+
+    #[test]
+    fn an_index_of_another_version_says_how_far_it_came() {
+        let dir = tempfile::tempdir().unwrap();
+        let index = FjallIndex::open(dir.path()).unwrap();
+        let size = 300;
+        index
+            .apply(&IndexBatch {
+                size,
+                ..IndexBatch::default()
+            })
+            .unwrap();
+        index.meta.insert(FORMAT, [1]).unwrap();
+        drop(index);
+        let other = FjallIndex::open(dir.path()).err().unwrap();
+        assert_eq!(other, StoreError::OtherIndex(size));
     }
 }

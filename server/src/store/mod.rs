@@ -52,6 +52,9 @@ pub enum StoreError {
         /// The size that stands.
         found: u64,
     },
+    /// The index was made by another version. It is derived, so it can be made anew.
+    #[error("index: it was made by another version of this program, at size {0}")]
+    OtherIndex(u64),
     /// What is stored cannot have been written by this program.
     #[error("damaged: {0}")]
     Damaged(String),
@@ -65,6 +68,7 @@ impl StoreError {
             Self::Io { .. } => "store-io",
             Self::Hot(_) => "store-hot",
             Self::Index(_) => "store-index",
+            Self::OtherIndex(_) => "store-index-version",
             Self::Conflict { .. } => "store-conflict",
             Self::Damaged(_) => "store-damaged",
         }
@@ -198,6 +202,26 @@ pub struct IndexBatch {
     pub projects: Vec<(Hash, ProjectHit)>,
     /// SHA-256 of a released purl → index.
     pub purls: Vec<(Hash, u64)>,
+    /// Project id → index and leaf of a statement of the project about itself.
+    pub statements: Vec<(Hash, u64, Vec<u8>)>,
+    /// Project id → its standing (`ledger::fold::Standing`) once this batch is applied.
+    pub standings: Vec<(Hash, Vec<u8>)>,
+    /// The largest leaf time so far, in Unix seconds.
+    pub last_time: u64,
+}
+
+/// The ledger's state as an index keeps it, so that a start need not fold the whole log. It is
+/// compared with the digest in the [`Head`] before anything is built on it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SavedState {
+    /// Number of leaves indexed.
+    pub size: u64,
+    /// The largest leaf time among them.
+    pub last_time: u64,
+    /// Project statements, by id and then by index.
+    pub statements: Vec<(Hash, u64, Vec<u8>)>,
+    /// Standings, by id.
+    pub standings: Vec<(Hash, Vec<u8>)>,
 }
 
 /// The derived index. It carries the size that it has reached, catches up on start, and can
@@ -214,6 +238,12 @@ pub trait Index: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn apply(&self, batch: &IndexBatch) -> Result<(), StoreError>;
+
+    /// The ledger's state at [`Index::size`].
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn state(&self) -> Result<SavedState, StoreError>;
 
     /// The entry with this PAE hash.
     ///

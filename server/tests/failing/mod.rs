@@ -7,7 +7,8 @@ pub mod model;
 pub mod power;
 
 use countersign_server::store::{
-    DigestHit, Disk, Files, Head, Hot, HotBatch, Index, IndexBatch, ProjectHit, StoreError,
+    DigestHit, Disk, Files, Head, Hot, HotBatch, Index, IndexBatch, ProjectHit, SavedState,
+    StoreError,
 };
 use std::fs::{self, File};
 use std::io;
@@ -249,6 +250,9 @@ impl<I: Index + ?Sized> Index for FaultyIndex<I> {
         let failure = StoreError::Index("injected failure".into());
         self.faults
             .part(Step::IndexApply, failure, || self.inner.apply(batch))
+    }
+    fn state(&self) -> Result<SavedState, StoreError> {
+        self.inner.state()
     }
     fn by_pae(&self, pae: &tlog::Hash) -> Result<Option<u64>, StoreError> {
         self.inner.by_pae(pae)

@@ -2,7 +2,7 @@
 //! disk" lives in the shared state, so that a clone is a reopening.
 
 use countersign_server::store::{
-    Blobs, DigestHit, Head, Hot, HotBatch, Index, IndexBatch, ProjectHit, StoreError,
+    Blobs, DigestHit, Head, Hot, HotBatch, Index, IndexBatch, ProjectHit, SavedState, StoreError,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -70,6 +70,9 @@ struct Rows {
     digests: Vec<(Hash, DigestHit)>,
     projects: Vec<(Hash, ProjectHit)>,
     purls: BTreeMap<Hash, u64>,
+    statements: BTreeMap<(Hash, u64), Vec<u8>>,
+    standings: BTreeMap<Hash, Vec<u8>>,
+    last_time: u64,
 }
 
 #[derive(Clone, Default)]
@@ -86,10 +89,28 @@ impl Index for MemIndex {
         rows.purls.extend(batch.purls.iter().copied());
         rows.digests.extend(batch.digests.iter().cloned());
         rows.projects.extend(batch.projects.iter().cloned());
+        let statements = batch.statements.iter().cloned();
+        rows.statements
+            .extend(statements.map(|(id, at, leaf)| ((id, at), leaf)));
+        rows.standings.extend(batch.standings.iter().cloned());
+        rows.last_time = batch.last_time;
         // Stable, so that the artifacts of one release keep their order.
         rows.digests.sort_by_key(|(_, hit)| hit.index);
         rows.projects.sort_by_key(|(_, hit)| hit.index);
         Ok(())
+    }
+    fn state(&self) -> Result<SavedState, StoreError> {
+        let rows = self.0.lock().unwrap();
+        let statements = rows.statements.iter();
+        let standings = rows.standings.iter();
+        Ok(SavedState {
+            size: rows.size,
+            last_time: rows.last_time,
+            statements: statements
+                .map(|((id, at), leaf)| (*id, *at, leaf.clone()))
+                .collect(),
+            standings: standings.map(|(id, s)| (*id, s.clone())).collect(),
+        })
     }
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
         Ok(self.0.lock().unwrap().paes.get(pae).copied())

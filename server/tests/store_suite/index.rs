@@ -51,12 +51,22 @@ fn rows(first: u64, keys: &[u8], more: u64) -> IndexBatch {
             statement: (key % 2 == 0).then(|| "s".to_owned()),
         };
         batch.projects.push(([key / 2; 32], hit));
+        if key % 3 == 0 {
+            batch.statements.push(([*key; 32], index, vec![*key; 70]));
+        }
+        // The last of a batch stands.
+        batch.standings.retain(|(id, _)| *id != [*key; 32]);
+        batch
+            .standings
+            .push(([*key; 32], index.to_be_bytes().to_vec()));
     }
+    batch.last_time = 2 * batch.size;
     batch
 }
 
 fn same(index: &impl Index, model: &MemIndex, paes: &[[u8; 32]]) {
     assert_eq!(index.size(), model.size());
+    assert_eq!(index.state(), model.state());
     for pae in paes.iter().chain([&[99; 32]]) {
         assert_eq!(index.by_pae(pae), model.by_pae(pae));
         assert_eq!(index.by_purl(pae), model.by_purl(pae));

@@ -302,7 +302,7 @@ fn demonstrate(args: &Args) -> Result<(), String> {
     println!(
         "   countersign log proof --log {log} --index 2 --policy {theirs} --out entry.tlog-proof"
     );
-    server.wait_for_signal().map_err(|e| e.to_string())?;
+    server.signals().map_err(|e| e.to_string())?.wait();
     server.shutdown();
     Ok(())
 }
