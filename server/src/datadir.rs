@@ -16,12 +16,69 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: u64 = 1;
 const MARKER: &str = "log.json";
 
-#[derive(Serialize, Deserialize)]
+/// What `log.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Marker {
+pub struct Marker {
     api_version: String,
     format: u64,
-    origin: String,
+    /// The log's origin.
+    pub origin: String,
+    /// The log's vkeys, so that what it signed can be checked where its keys are not at
+    /// hand. A directory made by an older version does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vkeys: Option<Vec<String>>,
+}
+
+impl Marker {
+    fn new(origin: &str, vkeys: Vec<String>) -> Self {
+        Self {
+            api_version: ledger::API_VERSION.into(),
+            format: FORMAT,
+            origin: origin.into(),
+            vkeys: Some(vkeys),
+        }
+    }
+
+    /// The bytes of its file, which are the only ones that say this.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(|e| Error::Io {
+            path: MARKER.into(),
+            why: e.to_string(),
+        })
+    }
+
+    /// Reads it; `dir` is only named in errors.
+    ///
+    /// # Errors
+    /// [`Error::HalfWritten`], [`Error::NewerFormat`].
+    pub fn parse(bytes: &[u8], dir: &str) -> Result<Self, Error> {
+        let half = |what: &str| Error::HalfWritten {
+            dir: dir.to_owned(),
+            what: what.to_owned(),
+        };
+        // The format number first: a newer log.json may have other fields.
+        let value: serde_json::Value =
+            serde_json::from_slice(bytes).map_err(|_| half("log.json is not JSON"))?;
+        let found = value.get("format").and_then(serde_json::Value::as_u64);
+        let found = found.ok_or_else(|| half("log.json names no format"))?;
+        if found > FORMAT {
+            return Err(Error::NewerFormat {
+                dir: dir.to_owned(),
+                found,
+                known: FORMAT,
+            });
+        }
+        let marker: Self =
+            serde_json::from_value(value).map_err(|_| half("log.json lacks a field"))?;
+        if marker.api_version != ledger::API_VERSION {
+            return Err(half("log.json names another apiVersion"));
+        }
+        Ok(marker)
+    }
 }
 
 /// Where things lie below the directory given with `--data`.
@@ -53,7 +110,9 @@ impl Layout {
     pub fn socket(&self) -> PathBuf {
         self.private().join("operator.sock")
     }
-    fn marker(&self) -> PathBuf {
+    /// `log.json`.
+    #[must_use]
+    pub fn marker(&self) -> PathBuf {
         self.root.join(MARKER)
     }
     fn shown(&self) -> String {
@@ -65,46 +124,53 @@ impl Layout {
     /// # Errors
     /// [`Error::NoLog`], [`Error::HalfWritten`], [`Error::NewerFormat`].
     pub fn origin(&self) -> Result<String, Error> {
-        let half = |what: &str| Error::HalfWritten {
-            dir: self.shown(),
-            what: what.to_owned(),
-        };
-        let bytes = match fs::read(self.marker()) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(if self.private().exists() || self.public().exists() {
-                    half(
-                        "log.json is missing, so its init did not finish; if it never served, remove it and init again",
-                    )
-                } else {
-                    Error::NoLog(self.shown())
-                });
-            }
-            Err(e) => return Err(Error::io(&self.marker(), &e)),
-        };
-        // The format number first: a newer log.json may have other fields.
-        let value: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|_| half("log.json is not JSON"))?;
-        let found = value.get("format").and_then(serde_json::Value::as_u64);
-        let found = found.ok_or_else(|| half("log.json names no format"))?;
-        if found > FORMAT {
-            return Err(Error::NewerFormat {
-                dir: self.shown(),
-                found,
-                known: FORMAT,
-            });
-        }
-        let marker: Marker =
-            serde_json::from_value(value).map_err(|_| half("log.json lacks a field"))?;
+        let bytes = self.marker_bytes()?;
+        let marker = Marker::parse(&bytes, &self.shown())?;
         for (path, what) in [
             (self.public(), "public/ is missing"),
             (self.private(), "private/ is missing"),
         ] {
             if !path.is_dir() {
-                return Err(half(what));
+                return Err(Error::HalfWritten {
+                    dir: self.shown(),
+                    what: what.to_owned(),
+                });
             }
         }
         Ok(marker.origin)
+    }
+
+    /// The marker's bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoLog`], [`Error::HalfWritten`], [`Error::Io`].
+    pub fn marker_bytes(&self) -> Result<Vec<u8>, Error> {
+        match fs::read(self.marker()) {
+            Ok(bytes) => Ok(bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(if self.private().exists() || self.public().exists() {
+                    Error::HalfWritten {
+                        dir: self.shown(),
+                        what: "log.json is missing, so its init did not finish; if it never served, remove it and init again".to_owned(),
+                    }
+                } else {
+                    Error::NoLog(self.shown())
+                })
+            }
+            Err(e) => Err(Error::io(&self.marker(), &e)),
+        }
+    }
+
+    /// The log's vkeys as `log.json` says, or by its key files where that is older.
+    ///
+    /// # Errors
+    /// [`Error`] where neither can be read.
+    pub fn vkeys(&self) -> Result<Vec<String>, Error> {
+        let marker = Marker::parse(&self.marker_bytes()?, &self.shown())?;
+        match marker.vkeys {
+            Some(vkeys) => Ok(vkeys),
+            None => Ok(LogKeys::load(&self.private(), &marker.origin)?.vkeys()),
+        }
     }
 }
 
@@ -149,15 +215,7 @@ pub fn init(dir: &Path, origin: &str) -> Result<Vec<String>, Error> {
     let keys = LogKeys::generate(&private, origin)?;
     crate::recover::first_head(&layout, origin, &keys)?;
     sync(&private)?;
-    let marker = Marker {
-        api_version: ledger::API_VERSION.into(),
-        format: FORMAT,
-        origin: origin.into(),
-    };
-    let bytes = serde_json::to_vec(&marker).map_err(|e| Error::Io {
-        path: MARKER.into(),
-        why: e.to_string(),
-    })?;
+    let bytes = Marker::new(origin, keys.vkeys()).to_bytes()?;
     write_durably(&Disk, &layout.marker(), &bytes)?;
     Ok(keys.vkeys())
 }
@@ -212,5 +270,35 @@ impl DataDir {
             origin,
             _lock: lock,
         })
+    }
+}
+
+/// How a data directory is read without being changed.
+#[derive(Debug)]
+pub enum Reading {
+    /// No server runs on it, nor can start until this is dropped.
+    Rest(Option<File>),
+    /// A server runs on it.
+    Live,
+}
+
+impl Reading {
+    /// Takes the lock that a server would take, to be shared with other readers. Where none
+    /// ever ran there is no lock to take, and none is made.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(layout: &Layout) -> Result<Self, Error> {
+        let path = layout.private().join("lock");
+        let lock = match File::open(&path) {
+            Ok(lock) => lock,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Rest(None)),
+            Err(e) => return Err(Error::io(&path, &e)),
+        };
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(Self::Rest(Some(lock))),
+            Err(e) if e == rustix::io::Errno::WOULDBLOCK => Ok(Self::Live),
+            Err(e) => Err(Error::io(&path, &e.into())),
+        }
     }
 }

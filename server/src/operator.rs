@@ -6,7 +6,7 @@ use crate::admit::App;
 use crate::error::Error;
 use crate::sequence::{Answer, Job};
 use ledger::leaf::Action;
-use ledger::{Hash, from_hex32, hex32};
+use ledger::{Hash, b64, from_hex32, hex32};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -53,6 +53,8 @@ pub enum Request {
         /// Its id or name.
         project: String,
     },
+    /// The checkpoint, and the entries that lie in no file under `public/` yet.
+    Snapshot,
 }
 
 /// A path to the socket that fits in a socket address (108 bytes) however deep the data
@@ -140,7 +142,17 @@ async fn decide(app: &App, request: Request) -> Result<Value, String> {
             let id = stands(app, &project)?;
             operation(app, Action::Thawed, id, None).await
         }
+        Request::Snapshot => Ok(snapshot(app)),
     }
+}
+
+/// What is public at one moment and not in files: with `public/` it is the whole log.
+fn snapshot(app: &App) -> Value {
+    let view = app.log.view();
+    let tail: Vec<String> = view.tail.iter().map(|entry| b64(entry)).collect();
+    json!({
+        "checkpoint": view.note, "readOnly": app.log.read_only(), "size": view.size, "tail": tail,
+    })
 }
 
 fn list(app: &App) -> Value {

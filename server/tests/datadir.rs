@@ -103,6 +103,26 @@ fn directories_that_are_not_this_log_are_refused() {
 }
 
 #[test]
+fn the_marker_lists_the_vkeys_and_one_without_them_still_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let vkeys = init(dir.path());
+    let layout = countersign_server::datadir::Layout::new(dir.path());
+    // Also where the keys are not at hand.
+    let keys = dir.path().join("private");
+    fs::rename(&keys, dir.path().join("away")).unwrap();
+    assert_eq!(layout.vkeys().unwrap(), vkeys);
+    fs::rename(dir.path().join("away"), &keys).unwrap();
+    let marker = dir.path().join("log.json");
+    let text = fs::read_to_string(&marker).unwrap();
+    let (old, _) = text.split_once(",\"vkeys\"").unwrap();
+    fs::write(&marker, format!("{old}}}")).unwrap();
+    assert_eq!(layout.vkeys().unwrap(), vkeys);
+    drop(common::Running::start(dir.path(), &[]));
+    fs::write(&marker, text.replace("countersign/v1", "countersign/v9")).unwrap();
+    refused(SERVE, dir.path(), "another apiVersion");
+}
+
+#[test]
 fn another_origin_in_the_marker_is_not_signed_for() {
     let dir = tempfile::tempdir().unwrap();
     init(dir.path());
