@@ -42,17 +42,6 @@ pub struct Pending {
     waiting: Mutex<BTreeMap<Hash, Arc<Waiting>>>,
 }
 
-fn read(id: Hash, bytes: &[u8]) -> Option<Waiting> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
-    let envelope = Envelope::from_leaf(value.get("envelope")?).ok()?;
-    let (received, refused) = (
-        value.get("received")?.as_u64()?,
-        value.get("refused")?.as_bool()?,
-    );
-    let waiting = Waiting::new(envelope, received, refused).ok()?;
-    (waiting.id == id).then_some(waiting)
-}
-
 impl Waiting {
     fn new(envelope: Envelope, received: u64, refused: bool) -> Result<Self, Rejection> {
         let statement = Statement::parse(&envelope.payload)?;
@@ -72,6 +61,36 @@ impl Waiting {
             envelope,
             statement,
         })
+    }
+
+    /// Reads a file of `private/pending`, which is exactly as it was written. One of an older
+    /// version has no sum.
+    #[must_use]
+    pub fn read(id: Hash, bytes: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        let envelope = Envelope::from_leaf(value.get("envelope")?).ok()?;
+        let (received, refused) = (
+            value.get("received")?.as_u64()?,
+            value.get("refused")?.as_bool()?,
+        );
+        let one = Self::new(envelope, received, refused).ok()?;
+        let same = bytes == one.summed() || bytes == one.fields().to_string().as_bytes();
+        (one.id == id && same).then_some(one)
+    }
+
+    fn fields(&self) -> Value {
+        json!({ "envelope": self.envelope.to_json(), "received": self.received, "refused": self.refused })
+    }
+
+    /// The bytes of its file: its fields, and a sum over them, since no signature covers
+    /// when it came in.
+    fn summed(&self) -> Vec<u8> {
+        let mut value = self.fields();
+        let sum = hex32(&ledger::sha256(value.to_string().as_bytes()));
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("sum".into(), sum.into());
+        }
+        value.to_string().into_bytes()
     }
 }
 
@@ -93,7 +112,7 @@ impl Pending {
                 continue;
             };
             let bytes = fs::read(&path).map_err(|e| Error::io(&path, &e))?;
-            let one = read(id, &bytes).ok_or_else(|| Error::HalfWritten {
+            let one = Waiting::read(id, &bytes).ok_or_else(|| Error::HalfWritten {
                 dir: dir.display().to_string(),
                 what: format!("{name} is not a pending project; move it away"),
             })?;
@@ -115,8 +134,7 @@ impl Pending {
     }
 
     fn write(&self, one: &Waiting) -> Result<(), StoreError> {
-        let value = json!({ "envelope": one.envelope.to_json(), "received": one.received, "refused": one.refused });
-        write_durably(&Disk, &self.path(&one.id), value.to_string().as_bytes())
+        write_durably(&Disk, &self.path(&one.id), &one.summed())
     }
 
     /// Keeps a project statement for the operator.
@@ -186,5 +204,48 @@ impl Pending {
             fs::remove_file(&path).map_err(|e| StoreError::io(&path, &e))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use keys::{SecretKey, Signer as _};
+    use ledger::statement::Project;
+
+    #[test]
+    fn a_file_is_read_as_it_was_written_and_no_other_way() {
+        let (key, release) = (
+            SecretKey::generate().unwrap(),
+            SecretKey::generate().unwrap(),
+        );
+        let project = Project {
+            name: "acme/tool".into(),
+            log: "log.example.org".into(),
+            version: 1,
+            previous: None,
+            roots: vec![key.public_key().clone()],
+            root_threshold: 1,
+            release_keys: vec![release.public_key().clone()],
+            release_threshold: 1,
+            purl_prefixes: vec!["pkg:generic/acme".into()],
+            contact: "security@example.org".into(),
+            max_key_age: None,
+            policy: None,
+        };
+        let envelope = Envelope::sign(project.to_payload().unwrap(), &[&key, &release]).unwrap();
+        let one = Waiting::new(envelope, 1_700_000_000, false).unwrap();
+        let written = one.summed();
+        let read = Waiting::read(one.id, &written).unwrap();
+        assert_eq!((read.received, read.refused), (one.received, one.refused));
+        for at in 0..written.len() {
+            let mut flipped = written.clone();
+            flipped[at] ^= 1;
+            assert!(Waiting::read(one.id, &flipped).is_none(), "byte {at}");
+        }
+        let older = one.fields().to_string();
+        assert!(Waiting::read(one.id, older.as_bytes()).is_some());
+        assert!(Waiting::read([0; 32], &written).is_none());
     }
 }
