@@ -107,6 +107,14 @@ pub enum Error {
     /// The operator's command was refused, or no server answers.
     #[error("{0}")]
     Operator(String),
+    /// The record of an earlier check cannot be used.
+    #[error("{path} {what}: name another file, or remove it")]
+    Resume {
+        /// The file.
+        path: String,
+        /// What it is.
+        what: String,
+    },
     /// A batch that was handed in as it stands was refused.
     #[error("fill: {0}")]
     Fill(String),
@@ -133,6 +141,7 @@ impl Error {
             Self::Io { .. } => "io",
             Self::NotLoopback(_) => "not-loopback",
             Self::Operator(_) => "operator",
+            Self::Resume { .. } => "resume",
             Self::Fill(_) => "fill",
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod admit;
 pub mod bundles;
+pub mod check;
 pub mod datadir;
 pub mod error;
 pub mod guard;

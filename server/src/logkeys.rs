@@ -10,6 +10,7 @@ use tlog::Hash;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::{Note, NoteSignature};
 use tlog::vkey::VerifierKey;
+use zeroize::Zeroizing;
 
 const P256: &str = "log-p256.pem";
 const ED25519: &str = "log-ed25519.pem";
@@ -69,6 +70,35 @@ impl LogKeys {
             ed25519,
             verifiers,
         })
+    }
+
+    /// Whether each key file in `private` is exactly as it was written: bytes of it that say
+    /// nothing when it is read could be flipped, and nobody would see.
+    #[must_use]
+    pub fn as_written(private: &Path) -> Vec<(&'static str, bool)> {
+        let written = |name: &str| {
+            let path = private.join(name);
+            let file = Zeroizing::new(std::fs::read_to_string(&path).ok()?);
+            let der = match read_secret(&path, &Passphrase::None).ok()? {
+                AnySecret::P256(key) => key.to_pkcs8_der().ok()?,
+                AnySecret::Ed25519(key) => key.to_pkcs8_der(),
+            };
+            let text = Zeroizing::new(ledger::b64(&der));
+            // Room for all of it at once: a string that grew would leave copies behind.
+            let mut pem = Zeroizing::new(String::with_capacity(file.len() + 128));
+            pem.push_str("-----BEGIN PRIVATE KEY-----\n");
+            let mut rest = text.as_str();
+            while !rest.is_empty() {
+                let (line, more) = rest.split_at(rest.len().min(64));
+                pem.push_str(line);
+                pem.push('\n');
+                rest = more;
+            }
+            pem.push_str("-----END PRIVATE KEY-----\n");
+            (*pem == *file).then_some(())
+        };
+        let both = [P256, ED25519].into_iter();
+        both.map(|name| (name, written(name).is_some())).collect()
     }
 
     /// The verifier keys.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod serve_args;
+mod upkeep_args;
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use countersign_server::datadir::Layout;
@@ -71,6 +72,19 @@ enum Command {
     /// List projects, and decide about them, on a running server.
     #[command(subcommand)]
     Project(Project),
+    /// Check everything in a data directory, or in a directory of tiles.
+    ///
+    /// Exit code 0: sound. 1: not sound; each finding is printed. 2: wrong usage, or no verdict,
+    /// because something could not be read ("could not be checked", and why).
+    Check(upkeep_args::CheckArgs),
+    /// Read a copy of a database: for `check`, which starts this.
+    #[command(hide = true)]
+    ReadStore {
+        /// Which database.
+        part: upkeep_args::PartArg,
+        /// The copy.
+        dir: PathBuf,
+    },
     /// Print a completion script.
     Completions {
         /// The shell.
@@ -131,7 +145,7 @@ enum Project {
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("countersign-server: {e}");
             ExitCode::FAILURE
@@ -149,8 +163,12 @@ fn say(text: &str) -> Result<(), Error> {
     })
 }
 
-fn run(command: Command) -> Result<(), Error> {
-    match command {
+fn run(command: Command) -> Result<ExitCode, Error> {
+    let done: Result<(), Error> = match command {
+        Command::Check(args) => return args.run(),
+        Command::ReadStore { part, dir } => {
+            countersign_server::check::store::print(part.into(), &dir)
+        }
         Command::Init { data, origin } => {
             let vkeys = countersign_server::init(&data, &origin)?;
             if !bare_host(&origin) {
@@ -206,7 +224,8 @@ fn run(command: Command) -> Result<(), Error> {
             );
             Ok(())
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn decide(project: Project) -> Result<(), Error> {

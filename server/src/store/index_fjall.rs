@@ -5,6 +5,8 @@
 //! standing). Nothing is synced: what a crash loses is caught up
 //! from the log, since each batch writes its size with its rows.
 
+pub(crate) mod rows;
+
 use super::{DigestHit, Index, IndexBatch, ProjectHit, SavedState, StoreError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
 use serde::de::DeserializeOwned;

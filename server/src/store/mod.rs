@@ -21,6 +21,7 @@ pub use files::{Disk, Files};
 pub(crate) use files::{make_dir, sync_dir, write_durably};
 pub use hot_sled::SledHot;
 pub use index_fjall::FjallIndex;
+pub(crate) use index_fjall::rows::Table;
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -100,12 +101,12 @@ pub struct Head {
     pub checkpoint: String,
 }
 
-mod hash_text {
+pub(crate) mod hash_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-    pub fn serialize<S: Serializer>(hash: &tlog::Hash, s: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(hash: &tlog::Hash, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_str(&hex::encode(hash))
     }
-    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<tlog::Hash, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<tlog::Hash, D::Error> {
         let mut out = [0u8; 32];
         hex::decode_to_slice(String::deserialize(d)?, &mut out).map_err(D::Error::custom)?;
         Ok(out)

@@ -1,0 +1,489 @@
+//! The operator's `check`: is everything in a data directory, or in a directory of tiles,
+//! as it must be? It walks the whole log (`ledger::walk`), compares what the walk comes to
+//! with what was signed and with what the databases hold, and looks at every other file.
+//! Nothing that it checks is changed.
+//!
+//! What is wrong is a finding; a check that cannot go on has no verdict. The two are never
+//! mixed up: no verdict is no "sound".
+
+mod files;
+mod report;
+mod rest;
+mod resume;
+mod rows;
+pub mod store;
+mod tree;
+mod watch;
+
+pub use report::{Heard, Report, Unchecked, Verdict};
+pub use resume::Record;
+pub use tree::TileDir;
+pub use watch::Progress;
+
+use crate::datadir::{Layout, Reading};
+use crate::error::Error;
+use crate::source::LogSource;
+use crate::store::FileBlobs;
+use crate::view::Entry;
+use files::{Known, Place};
+use ledger::fold::Fold;
+use ledger::walk::{Plan, Source, Walked, walk};
+use rest::{Hot, IndexRead};
+use rows::Rows;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use tlog::checkpoint::Checkpoint;
+use tlog::tile::TILE_WIDTH;
+use tlog::vkey::VerifierKey;
+use watch::{Shown, Watch};
+
+/// How to check.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The `countersign-server` program, which reads the databases in a process of its own.
+    pub program: PathBuf,
+    /// The log's vkeys; for a data directory none, to take those that it states.
+    pub vkeys: Vec<String>,
+    /// Where the record of an interrupted check is kept.
+    pub resume: Option<PathBuf>,
+    /// Where copies of the databases are made; `None` for the system's place.
+    pub scratch: Option<PathBuf>,
+    /// Worker threads; `None` for one a core.
+    pub workers: Option<NonZero<usize>>,
+    /// Where progress goes.
+    pub progress: Progress,
+}
+
+impl Options {
+    /// All by default, and silent.
+    #[must_use]
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            vkeys: Vec::new(),
+            resume: None,
+            scratch: None,
+            workers: None,
+            progress: Progress::Silent,
+        }
+    }
+}
+
+/// Checks the data directory `dir`.
+#[must_use]
+pub fn data(dir: &Path, options: &Options) -> Report {
+    reported(|report| check_data(dir, options, report))
+}
+
+/// Checks the tlog-tiles directory `dir` under [`Options::vkeys`].
+#[must_use]
+pub fn tiles(dir: &Path, options: &Options) -> Report {
+    reported(|report| check_tiles(dir, options, report))
+}
+
+fn reported(check: impl FnOnce(&mut Report) -> Result<(), Unchecked>) -> Report {
+    let (began, mut report) = (Instant::now(), Report::default());
+    report.unchecked = check(&mut report).err();
+    report.took = began.elapsed();
+    report
+}
+
+/// Reads vkeys, which are all of one name.
+fn keys(vkeys: &[String]) -> Result<(String, Vec<VerifierKey>), Unchecked> {
+    let bad = |why: String| Unchecked {
+        kind: "bad-vkey",
+        why,
+    };
+    let mut keys: Vec<VerifierKey> = Vec::new();
+    for text in vkeys {
+        let key = VerifierKey::parse(text).map_err(|e| bad(format!("{text:?}: {e}")))?;
+        if keys.first().is_some_and(|first| first.name() != key.name()) {
+            return Err(bad("the vkeys are of different names".into()));
+        }
+        keys.push(key);
+    }
+    let name = keys.first().map(|key| key.name().to_owned());
+    let name = name.ok_or_else(|| bad("no vkey says which log this must be".into()))?;
+    Ok((name, keys))
+}
+
+/// What a walk is to come to.
+struct Expected<'a> {
+    origin: &'a str,
+    vkeys: &'a [String],
+    size: u64,
+    checkpoint: Option<&'a Checkpoint>,
+    /// The digest of the folded state that was committed.
+    fold: Option<tlog::Hash>,
+    held: (u64, &'a [Entry]),
+    /// How far the index is.
+    indexed: Option<u64>,
+}
+
+/// Walks, hears, compares. Returns the walk and the rows that the index must have.
+fn walked<S: Source>(
+    source: &S,
+    expected: &Expected<'_>,
+    options: &Options,
+    report: &mut Report,
+) -> Result<(Walked, Option<Rows>), Unchecked> {
+    let mut earlier = None;
+    if let Some(path) = &options.resume {
+        let record = Record::read(path, expected.origin, expected.vkeys)?;
+        earlier = record.filter(|r| r.size <= expected.size && r.size > 0);
+    }
+    let before = report.heard.clone();
+    let mut first = walk_once(source, expected, options, earlier.as_ref(), report)?;
+    if let Some(record) = &earlier
+        && !first
+            .0
+            .marks
+            .iter()
+            .any(|m| (m.size, m.root) == (record.size, record.root))
+    {
+        // Those signatures were verified in another tree than this.
+        report.heard = before;
+        let what = format!(
+            "the tree at {} leaves is not the one that it names: nothing of it is used",
+            record.size
+        );
+        report.heard.note("resume-other-tree", shown(options), what);
+        first = walk_once(source, expected, options, None, report)?;
+    }
+    let (walked, rows) = first;
+    report.counts = walked.counts;
+    report.size = expected.size;
+    let heard = &mut report.heard;
+    if walked.whole {
+        let root = walked.edge.root();
+        report.root = Some(root);
+        if let Some(c) = expected.checkpoint
+            && c.size == expected.size
+            && c.root != root
+        {
+            let (got, want) = (hex::encode(root), hex::encode(c.root));
+            let what =
+                format!("the entries give the root {got}, the signed checkpoint says {want}");
+            heard.find("root-mismatch", "checkpoint", what);
+        }
+    }
+    if let Some(want) = expected.fold
+        && walked.folded
+        && walked.whole
+        && walked.fold.digest() != want
+    {
+        let what = "the entries give another ledger state than the one that was committed";
+        heard.find("fold-mismatch", "private/hot", what);
+    }
+    Ok((walked, rows))
+}
+
+fn shown(options: &Options) -> String {
+    let path = options.resume.as_ref();
+    path.map_or(String::new(), |p| p.display().to_string())
+}
+
+fn walk_once<S: Source>(
+    source: &S,
+    expected: &Expected<'_>,
+    options: &Options,
+    earlier: Option<&Record>,
+    report: &mut Report,
+) -> Result<(Walked, Option<Rows>), Unchecked> {
+    let plan = Plan {
+        origin: expected.origin.to_owned(),
+        size: expected.size,
+        signed_below: earlier.map_or(0, |r| r.size),
+        marks: earlier.iter().map(|r| r.size).collect(),
+        workers: options.workers,
+        released: None,
+    };
+    report.signed_below = plan.signed_below;
+    // A record never goes back: below an earlier one there is nothing to add.
+    let record = earlier.cloned();
+    let record = record.unwrap_or_else(|| Record::new(expected.origin, expected.vkeys));
+    let mut watch = Watch {
+        heard: &mut report.heard,
+        shown: Shown::new(options.progress, expected.size),
+        record: options.resume.as_deref().map(|path| (path, record)),
+        held: expected.held,
+        unwritten: 0,
+        rows: expected.indexed.map(|size| (size, Rows::default())),
+    };
+    let walked = walk(source, &plan, &mut watch);
+    watch.shown.end();
+    let (unwritten, rows) = (watch.unwritten, watch.rows.take());
+    if unwritten > 0 {
+        let what = format!(
+            "{unwritten} tiles are not written yet; the next start does, from the hot state"
+        );
+        report.heard.note("not-written-yet", "public/tile", what);
+    }
+    let walked = walked?;
+    let mut rows = rows.filter(|_| walked.folded).map(|(_, rows)| rows);
+    if let Some(rows) = &mut rows {
+        rows.end(&walked.fold);
+    }
+    Ok((walked, rows))
+}
+
+/// After a sound check the record covers all of it.
+fn remember(
+    options: &Options,
+    expected: &Expected<'_>,
+    report: &mut Report,
+) -> Result<(), Unchecked> {
+    let (Some(path), Some(root)) = (&options.resume, report.root) else {
+        return Ok(());
+    };
+    if report.heard.found == 0 {
+        let mut record = Record::new(expected.origin, expected.vkeys);
+        (record.size, record.root) = (expected.size, root);
+        record.write(path)?;
+    }
+    Ok(())
+}
+
+fn check_data(dir: &Path, options: &Options, report: &mut Report) -> Result<(), Unchecked> {
+    let layout = Layout::new(dir);
+    let bytes = match layout.marker_bytes() {
+        Ok(bytes) => bytes,
+        Err(e @ Error::HalfWritten { .. }) => {
+            report.heard.find("log-json", "log.json", e);
+            return Ok(());
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let Some(marker) = files::marker(&bytes, "log.json", &mut report.heard)? else {
+        // Without its name nothing that the log signed can be checked.
+        return Ok(());
+    };
+    report.origin.clone_from(&marker.origin);
+    let own = files::keys(&layout, &marker, &mut report.heard);
+    let vkeys = match (&options.vkeys, marker.vkeys.as_ref().or(own.as_ref())) {
+        (given, _) if !given.is_empty() => given,
+        (_, Some(own)) => own,
+        (_, None) => return Ok(()),
+    };
+    let (name, keys) = match keys(vkeys) {
+        Err(e) if options.vkeys.is_empty() => {
+            report.heard.find("log-json", "log.json", e.why);
+            return Ok(());
+        }
+        read => read?,
+    };
+    if name != marker.origin {
+        let what = format!("it is of {:?}, the vkeys are {name:?}'s", marker.origin);
+        report.heard.find("log-json", "log.json", what);
+    }
+    let (blobs, reading) = (FileBlobs::new(&layout.public()), Reading::begin(&layout)?);
+    report.live = matches!(reading, Reading::Live);
+    let scratch = rest::Scratch::new(options.scratch.as_deref())?;
+    let heard = &mut report.heard;
+    let hot = if report.live {
+        Some(rest::snapshot(&layout, heard)?)
+    } else {
+        rest::hot(&layout, &scratch, options, heard)?
+    };
+    let checkpoint = hot.as_ref().and_then(|h| {
+        let path = if report.live {
+            "checkpoint"
+        } else {
+            "private/hot"
+        };
+        tree::checkpoint(heard, path, h.note.as_bytes(), &marker.origin, &keys)
+    });
+    let none = Hot::without_head(&layout)?;
+    let hot = hot.unwrap_or(none);
+    hot.agrees(checkpoint.as_ref(), heard);
+    let source = LogSource {
+        blobs: &blobs,
+        size: hot.size,
+        tail: &hot.tail,
+    };
+    let mut expected = Expected {
+        origin: &marker.origin,
+        vkeys,
+        size: hot.size,
+        checkpoint: checkpoint.as_ref(),
+        fold: hot.fold,
+        held: (hot.size - hot.tail.len() as u64, &hot.tail),
+        indexed: None,
+    };
+    let walked = std::thread::scope(|scope| {
+        let index = hot
+            .fold
+            .is_some()
+            .then(|| IndexRead::begin(scope, &layout, &scratch, options));
+        let mut index = index.transpose()?.flatten();
+        expected.indexed = index.as_mut().and_then(IndexRead::size);
+        let (walked, want) = walked(&source, &expected, options, report)?;
+        if let Some(index) = index {
+            index.compare(want, hot.size, &mut report.heard)?;
+        }
+        Ok::<_, Unchecked>(walked)
+    })?;
+    let place = if report.live {
+        Place::Live
+    } else {
+        Place::Rest
+    };
+    files::tiles(
+        &layout.public(),
+        "public/",
+        hot.size,
+        place,
+        &mut report.heard,
+    )?;
+    let whole = walked.whole && walked.folded;
+    // Trust documents list all of the log's keys, whatever was given.
+    let all = marker.vkeys.as_ref().or(own.as_ref()).unwrap_or(vkeys);
+    others(
+        &layout,
+        &marker.origin,
+        all,
+        whole.then_some(&walked.fold),
+        report,
+    )?;
+    if report.live {
+        let what = "a server runs: its hot state and its index were not read";
+        report.heard.note("live", "private", what);
+    }
+    remember(options, &expected, report)
+}
+
+/// Everything in a data directory that is neither tiles nor a database.
+fn others(
+    layout: &Layout,
+    origin: &str,
+    vkeys: &[String],
+    fold: Option<&Fold>,
+    report: &mut Report,
+) -> Result<(), Unchecked> {
+    let known = Known {
+        origin,
+        vkeys,
+        fold,
+        live: report.live,
+    };
+    let (heard, public, private) = (&mut report.heard, layout.public(), layout.private());
+    files::trust(&public.join("trust"), "public/trust/", &known, heard)?;
+    let waiting = private.join("pending-trust");
+    files::pending_trust(&waiting, "private/pending-trust/", &known, heard)?;
+    files::pending(&private.join("pending"), "private/pending/", heard)?;
+    let ours = [
+        "public/tile",
+        "public/trust",
+        "private/hot",
+        "private/index",
+        "private/lock",
+        "private/log-ed25519.pem",
+        "private/log-p256.pem",
+        "private/operator.sock",
+        "private/pending",
+        "private/pending-trust",
+    ];
+    for (dir, shown) in [(public, "public/"), (private, "private/")] {
+        for (found, _) in files::listed(&dir, shown)? {
+            if !ours.contains(&found.shown.as_str()) {
+                heard.note("unknown-file", found.shown, "it was not looked at");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_tiles(dir: &Path, options: &Options, report: &mut Report) -> Result<(), Unchecked> {
+    let (origin, keys) = keys(&options.vkeys)?;
+    report.origin.clone_from(&origin);
+    let path = dir.join("checkpoint");
+    let note = match std::fs::read(&path) {
+        Ok(note) => note,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && dir.is_dir() => {
+            report
+                .heard
+                .find("checkpoint-missing", "checkpoint", "it is not there");
+            return Ok(());
+        }
+        Err(e) => return Err(Error::io(&path, &e).into()),
+    };
+    let heard = &mut report.heard;
+    let checkpoint = tree::checkpoint(heard, "checkpoint", &note, &origin, &keys);
+    let Some(checkpoint) = checkpoint else {
+        return Ok(());
+    };
+    let expected = Expected {
+        origin: &origin,
+        vkeys: &options.vkeys,
+        size: checkpoint.size,
+        checkpoint: Some(&checkpoint),
+        fold: None,
+        held: (checkpoint.size, &[]),
+        indexed: None,
+    };
+    let (walked, _) = walked(&TileDir::new(dir), &expected, options, report)?;
+    files::tiles(dir, "", checkpoint.size, Place::Mirror, &mut report.heard)?;
+    let whole = walked.whole && walked.folded;
+    let state = dir.join("state");
+    if state.is_dir() {
+        let fold = whole.then_some(&walked.fold);
+        exported(&state, &origin, &options.vkeys, fold, &mut report.heard)?;
+    }
+    remember(options, &expected, report)
+}
+
+/// What an export holds beside tiles. Its `log.json` must list the vkeys that were given.
+fn exported(
+    state: &Path,
+    origin: &str,
+    given: &[String],
+    fold: Option<&Fold>,
+    heard: &mut Heard,
+) -> Result<(), Unchecked> {
+    let path = "state/log.json";
+    let marker = match std::fs::read(state.join("log.json")) {
+        Ok(bytes) => files::marker(&bytes, path, heard)?,
+        Err(e) => {
+            heard.find("log-json", path, e);
+            None
+        }
+    };
+    let listed = marker.as_ref().and_then(|m| m.vkeys.clone());
+    let listed = listed.unwrap_or_else(|| given.to_vec());
+    if marker.is_some_and(|m| m.origin != origin) || given.iter().any(|v| !listed.contains(v)) {
+        heard.find(
+            "log-json",
+            path,
+            "it is another log's, or lacks a vkey that was given",
+        );
+    } else if listed.iter().any(|v| !given.contains(v)) {
+        heard.note(
+            "vkeys",
+            path,
+            "it lists vkeys that were not given, so that nothing was checked under them",
+        );
+    }
+    let known = Known {
+        origin,
+        vkeys: &listed,
+        fold,
+        live: false,
+    };
+    for (found, _) in files::listed(state, "state/")? {
+        let (dir, shown) = (&found.path, format!("{}/", found.shown));
+        match found.shown.as_str() {
+            "state/log.json" => {}
+            "state/trust" => files::trust(dir, &shown, &known, heard)?,
+            "state/pending" => files::pending(dir, &shown, heard)?,
+            "state/pending-trust" => files::pending_trust(dir, &shown, &known, heard)?,
+            _ => heard.note("unknown-file", found.shown, "it was not looked at"),
+        }
+    }
+    Ok(())
+}
+
+/// The first entry of the bundle in which a log of `size` leaves ends.
+fn bundle_start(size: u64) -> u64 {
+    size - size % u64::from(TILE_WIDTH)
+}
