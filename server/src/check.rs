@@ -23,11 +23,12 @@ pub use watch::Progress;
 use crate::datadir::{Layout, Reading};
 use crate::error::Error;
 use crate::source::LogSource;
-use crate::store::FileBlobs;
+use crate::store::{FileBlobs, Head};
 use crate::view::Entry;
 use files::{Known, Place};
 use ledger::fold::Fold;
 use ledger::walk::{Plan, Source, Walked, walk};
+pub(crate) use rest::asked;
 use rest::{Hot, IndexRead};
 use rows::Rows;
 use std::num::NonZero;
@@ -36,7 +37,8 @@ use std::time::Instant;
 use tlog::checkpoint::Checkpoint;
 use tlog::tile::TILE_WIDTH;
 use tlog::vkey::VerifierKey;
-use watch::{Shown, Watch};
+pub(crate) use watch::Shown;
+use watch::Watch;
 
 /// How to check.
 #[derive(Debug, Clone)]
@@ -481,6 +483,40 @@ fn exported(
         }
     }
     Ok(())
+}
+
+/// Reads a checkpoint of `origin` that each of `vkeys` must have signed.
+pub(crate) fn signed_by(
+    heard: &mut Heard,
+    path: &str,
+    note: &[u8],
+    origin: &str,
+    vkeys: &[String],
+) -> Result<Option<Checkpoint>, Error> {
+    let (_, keys) = keys(vkeys).map_err(|e| Error::Keys(e.why))?;
+    Ok(tree::checkpoint(heard, path, note, origin, &keys))
+}
+
+/// Where a log stands that no server runs, read from a copy.
+pub(crate) fn at_rest(layout: &Layout, options: &Options) -> Result<Hot, Error> {
+    let (scratch, mut heard) = (
+        rest::Scratch::new(options.scratch.as_deref())?,
+        Heard::default(),
+    );
+    let hot = rest::hot(layout, &scratch, options, &mut heard).map_err(|e| Error::Export(e.why))?;
+    let bad = heard.findings.into_iter().next();
+    hot.filter(|_| bad.is_none()).ok_or_else(|| {
+        let what = bad.map(|f| format!("{}: {}", f.path, f.what));
+        Error::Export(what.unwrap_or_else(|| "private/hot is empty".into()))
+    })
+}
+
+/// The head of the hot state in `dir`, read from a copy.
+pub(crate) fn head_of(dir: &Path, options: &Options) -> Result<Option<Head>, store::Unread> {
+    let scratch = rest::Scratch::new(options.scratch.as_deref());
+    let copied = scratch.and_then(|s| Ok((s.copy(dir, "hot")?, s)));
+    let (copied, _scratch) = copied.map_err(store::Unread::Failed)?;
+    Ok(store::hot(&options.program, &copied)?.head)
 }
 
 /// The first entry of the bundle in which a log of `size` leaves ends.

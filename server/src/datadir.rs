@@ -31,7 +31,7 @@ pub struct Marker {
 }
 
 impl Marker {
-    fn new(origin: &str, vkeys: Vec<String>) -> Self {
+    pub(crate) fn new(origin: &str, vkeys: Vec<String>) -> Self {
         Self {
             api_version: ledger::API_VERSION.into(),
             format: FORMAT,

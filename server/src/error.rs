@@ -115,6 +115,12 @@ pub enum Error {
         /// What it is.
         what: String,
     },
+    /// The log cannot be exported, or not there.
+    #[error("{0}")]
+    Export(String),
+    /// What is to be imported is refused.
+    #[error(transparent)]
+    Import(#[from] crate::import::Refused),
     /// A batch that was handed in as it stands was refused.
     #[error("fill: {0}")]
     Fill(String),
@@ -142,6 +148,8 @@ impl Error {
             Self::NotLoopback(_) => "not-loopback",
             Self::Operator(_) => "operator",
             Self::Resume { .. } => "resume",
+            Self::Export(_) => "export",
+            Self::Import(e) => e.kind(),
             Self::Fill(_) => "fill",
         }
     }

@@ -5,12 +5,15 @@
 #![warn(missing_docs)]
 
 pub mod admit;
+pub mod backup;
 pub mod bundles;
 pub mod check;
 pub mod datadir;
 pub mod error;
+pub mod export;
 pub mod guard;
 pub mod http;
+pub mod import;
 pub mod kept;
 pub mod limits;
 pub mod log;
@@ -26,6 +29,7 @@ pub mod store;
 pub mod trust;
 pub mod view;
 
+mod frozen;
 mod recheck;
 mod recover;
 

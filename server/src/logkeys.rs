@@ -28,6 +28,9 @@ fn failed(e: impl std::fmt::Display) -> Error {
 }
 
 impl LogKeys {
+    /// The names of the key files in `private/`.
+    pub const FILES: [&str; 2] = [P256, ED25519];
+
     /// Makes new keys in `private`.
     ///
     /// # Errors
@@ -97,7 +100,7 @@ impl LogKeys {
             pem.push_str("-----END PRIVATE KEY-----\n");
             (*pem == *file).then_some(())
         };
-        let both = [P256, ED25519].into_iter();
+        let both = Self::FILES.into_iter();
         both.map(|name| (name, written(name).is_some())).collect()
     }
 

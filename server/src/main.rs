@@ -77,6 +77,12 @@ enum Command {
     /// Exit code 0: sound. 1: not sound; each finding is printed. 2: wrong usage, or no verdict,
     /// because something could not be read ("could not be checked", and why).
     Check(upkeep_args::CheckArgs),
+    /// Write a log's portable form: a tlog-tiles directory, with what else is needed in state/.
+    Export(upkeep_args::ExportArgs),
+    /// Make a data directory of a log's portable form, or bring one up to it.
+    Import(upkeep_args::ImportArgs),
+    /// Write a log's portable form into one tar file.
+    Backup(upkeep_args::BackupArgs),
     /// Read a copy of a database: for `check`, which starts this.
     #[command(hide = true)]
     ReadStore {
@@ -166,6 +172,9 @@ fn say(text: &str) -> Result<(), Error> {
 fn run(command: Command) -> Result<ExitCode, Error> {
     let done: Result<(), Error> = match command {
         Command::Check(args) => return args.run(),
+        Command::Export(args) => args.run(),
+        Command::Import(args) => args.run(),
+        Command::Backup(args) => args.run(),
         Command::ReadStore { part, dir } => {
             countersign_server::check::store::print(part.into(), &dir)
         }

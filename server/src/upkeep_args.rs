@@ -2,8 +2,8 @@
 
 use crate::say;
 use clap::{Args, ValueEnum};
-use countersign_server::Error;
 use countersign_server::check::{self, Options, Progress, store::Part};
+use countersign_server::{Error, backup, export, import};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -103,5 +103,127 @@ impl CheckArgs {
             report.text()
         })?;
         Ok(ExitCode::from(report.verdict().code()))
+    }
+}
+
+/// Where copies of the databases go.
+#[derive(Args)]
+struct Scratch {
+    /// Make copies of the hot state below DIR (else where temporary files go).
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+}
+
+impl Scratch {
+    fn options(self) -> Result<Options, Error> {
+        Ok(Options {
+            scratch: self.scratch,
+            progress: Progress::Shown,
+            ..Options::new(this()?)
+        })
+    }
+}
+
+/// What to export, and whereto.
+#[derive(Args)]
+pub struct ExportArgs {
+    /// The log's directory; a server may run on it.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A directory that is empty, or is an earlier export of this log, to which what is new is
+    /// added; made if need be.
+    #[arg(long, value_name = "TILEDIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    scratch: Scratch,
+}
+
+impl ExportArgs {
+    /// Exports.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn run(self) -> Result<(), Error> {
+        let done = export::export(&self.data, &self.out, &self.scratch.options()?)?;
+        say(&format!(
+            "{} leaves, {} new, {} files written, root {}\n",
+            done.size,
+            done.size - done.had,
+            done.files,
+            ledger::hex32(&done.root)
+        ))
+    }
+}
+
+/// What to back up, and whereto.
+#[derive(Args)]
+pub struct BackupArgs {
+    /// The log's directory; a server may run on it.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The tar file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Put the log's private keys in, unencrypted: whoever has the file can sign as the log.
+    #[arg(long)]
+    with_private_keys: bool,
+    #[command(flatten)]
+    scratch: Scratch,
+}
+
+impl BackupArgs {
+    /// Backs up.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn run(self) -> Result<(), Error> {
+        let options = self.scratch.options()?;
+        let done = backup::backup(&self.data, &self.out, self.with_private_keys, &options)?;
+        if self.with_private_keys {
+            eprintln!(
+                "warning: {} holds the log's private keys, unencrypted: whoever reads it can sign as the log",
+                self.out.display()
+            );
+        }
+        say(&format!(
+            "{} leaves, {} files, root {}\n",
+            done.size,
+            done.files,
+            ledger::hex32(&done.root)
+        ))
+    }
+}
+
+/// What to import, and where.
+#[derive(Args)]
+pub struct ImportArgs {
+    /// An export, or a mirror of this log with its checkpoint.
+    #[arg(value_name = "TILEDIR")]
+    from: PathBuf,
+    /// A data directory with this log's log.json and keys, in which the log is missing or
+    /// behind; no server may run on it.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    #[command(flatten)]
+    scratch: Scratch,
+}
+
+impl ImportArgs {
+    /// Imports.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn run(self) -> Result<(), Error> {
+        let done = import::import(&self.from, &self.data, &self.scratch.options()?)?;
+        eprintln!(
+            "warning: the log goes on from here. If it ever showed a larger checkpoint, import that first: to \
+             sign from an older one is to sign another history"
+        );
+        say(&format!(
+            "{} leaves, {} new, root {}\n",
+            done.size,
+            done.size - done.had.unwrap_or_default(),
+            ledger::hex32(&done.root)
+        ))
     }
 }

@@ -25,7 +25,7 @@ pub enum Progress {
 }
 
 /// Says how far a walk is.
-pub(super) struct Shown {
+pub(crate) struct Shown {
     on: bool,
     terminal: bool,
     size: u64,
@@ -34,7 +34,7 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(progress: Progress, size: u64) -> Self {
+    pub(crate) fn new(progress: Progress, size: u64) -> Self {
         let now = Instant::now();
         Self {
             on: progress == Progress::Shown,
@@ -45,7 +45,7 @@ impl Shown {
         }
     }
 
-    fn at(&mut self, leaves: u64) {
+    pub(crate) fn at(&mut self, leaves: u64) {
         let pause = Duration::from_millis(if self.terminal { 200 } else { 5000 });
         if !self.on || self.last.elapsed() < pause {
             return;
@@ -66,7 +66,7 @@ impl Shown {
         );
     }
 
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         if self.on && self.terminal && self.last != self.began {
             let _ = writeln!(std::io::stderr());
         }

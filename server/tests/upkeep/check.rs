@@ -330,3 +330,37 @@ fn an_interrupted_check_goes_on_and_another_tree_is_not_believed() {
     let report = check::data(log().path(), &options);
     assert_eq!(report.unchecked.unwrap().kind, "resume");
 }
+
+/// Bytes that say nothing when they are read: nobody but a check would ever see them change.
+#[test]
+fn what_reads_the_same_and_is_not_as_it_was_written_is_found() {
+    // PEM allows text before its first line.
+    let dir = copied();
+    let key = dir.path().join("private/log-ed25519.pem");
+    let pem = fs::read_to_string(&key).unwrap();
+    fs::write(&key, format!("note\n{pem}")).unwrap();
+    let (code, report) = check_json(dir.path(), &[]);
+    assert_eq!(
+        (code, found(&report)),
+        (Some(1), vec!["log-keys"]),
+        "{report}"
+    );
+    // A signature line's last digit has bits that belong to no byte.
+    let out = tempfile::tempdir().unwrap();
+    countersign_server::export::export(log().path(), out.path(), &options()).unwrap();
+    let path = out.path().join("checkpoint");
+    let note = fs::read_to_string(&path).unwrap();
+    let (before, _) = note.rsplit_once("=\n").unwrap();
+    let (before, digit) = before.split_at(before.len() - 1);
+    // 68 bytes of signature and key id leave two bits of the last digit, which are zero.
+    let digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let next = digits.find(digit).unwrap() + 1;
+    let other = format!("{before}{}=\n", &digits[next..=next]);
+    fs::write(&path, other).unwrap();
+    let options = check::Options {
+        vkeys: log().vkeys.clone(),
+        ..options()
+    };
+    let report = check::tiles(out.path(), &options);
+    assert_eq!(crate::log::kinds(&report), ["checkpoint-encoding"]);
+}

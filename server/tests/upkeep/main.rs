@@ -8,3 +8,4 @@ mod common;
 mod check;
 mod flips;
 mod log;
+mod portable;
