@@ -4,7 +4,7 @@
 //! differs is not said, since the remedy is the same for all: the index is made anew.
 
 use crate::log::index_rows;
-use crate::store::{IndexBatch, StoreError, Table};
+use crate::store::{IndexBatch, StoreError, Table, digest_value, project_value};
 use ledger::fold::Fold;
 use ledger::leaf::Leaf;
 use ledger::statement::Body;
@@ -44,11 +44,6 @@ pub struct Rows {
     /// What changes with each entry, and so only compares where the index is up to date.
     standing: Sum,
     last_time: u64,
-}
-
-fn json<T: Serialize>(value: &T) -> Vec<u8> {
-    // A struct of strings and numbers always encodes.
-    serde_json::to_vec(value).unwrap_or_default()
 }
 
 impl Rows {
@@ -91,11 +86,18 @@ impl Rows {
         for (purl, index) in &batch.purls {
             self.purl.add(purl, &index.to_be_bytes());
         }
+        // What does not encode was never stored, so its sum differs.
         for (digest, hit) in &batch.digests {
-            self.digest.add(&with(digest, hit.index), &json(hit));
+            self.digest.add(
+                &with(digest, hit.index),
+                &digest_value(hit).unwrap_or_default(),
+            );
         }
         for (project, hit) in &batch.projects {
-            self.project.add(&with(project, hit.index), &json(hit));
+            self.project.add(
+                &with(project, hit.index),
+                &project_value(hit).unwrap_or_default(),
+            );
         }
         for (project, index, leaf) in &batch.statements {
             self.statement.add(&with(project, *index), leaf);

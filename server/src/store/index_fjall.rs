@@ -7,17 +7,20 @@
 
 pub(crate) mod rows;
 
+use super::hits::{digest_hit, digest_value, project_hit, project_value};
 use super::{DigestHit, Index, IndexBatch, ProjectHit, SavedState, StoreError};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
-use serde::de::DeserializeOwned;
 use std::path::Path;
 use tlog::Hash;
 
 const SIZE: &str = "size";
 const LAST_TIME: &str = "last-time";
 const FORMAT: &str = "format";
+/// Bytes of rows of one keyspace in memory before they become a table. What is in no table yet
+/// is read from the journal at each start, so this decides how long that takes.
+const MEMTABLE: u64 = 4 << 20;
 /// Raised with each keyspace, since rows that an older version did not write are missing.
-const THIS_FORMAT: [u8; 1] = [3];
+const THIS_FORMAT: [u8; 1] = [4];
 
 /// The derived index in one fjall directory.
 pub struct FjallIndex {
@@ -41,17 +44,20 @@ fn number(bytes: &[u8]) -> Result<u64, StoreError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
-fn rows<T: DeserializeOwned>(
+/// The rows under a prefix, each read from its log index and its value.
+fn hits<T>(
     keyspace: &Keyspace,
     prefix: &Hash,
     limit: usize,
+    read: impl Fn(u64, &[u8]) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
     keyspace
         .prefix(prefix)
         .take(limit)
         .map(|row| {
-            let value = row.value().map_err(failed)?;
-            serde_json::from_slice(&value).map_err(|e| StoreError::Damaged(format!("index: {e}")))
+            let (key, value) = row.into_inner().map_err(failed)?;
+            let (_, rest) = id(&key)?;
+            read(number(rest.get(..8).unwrap_or_default())?, &value)
         })
         .collect()
 }
@@ -67,8 +73,8 @@ impl FjallIndex {
             .open()
             .map_err(failed)?;
         let open = |name: &str| {
-            db.keyspace(name, KeyspaceCreateOptions::default)
-                .map_err(failed)
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+            db.keyspace(name, options).map_err(failed)
         };
         let meta = open("meta")?;
         let format = meta.get(FORMAT).map_err(failed)?;
@@ -135,15 +141,14 @@ impl Index for FjallIndex {
         }
         for (position, (digest, hit)) in batch.digests.iter().enumerate() {
             // The position keeps apart two names of one digest in one release.
-            let mut key = digest.to_vec();
-            key.extend_from_slice(&hit.index.to_be_bytes());
-            key.extend_from_slice(&(position as u64).to_be_bytes());
-            writes.insert(&self.digest, key, serde_json::to_vec(hit).map_err(failed)?);
+            let position = u32::try_from(position).map_err(failed)?.to_be_bytes();
+            let index = hit.index.to_be_bytes();
+            let key = [digest.as_slice(), &index, &position].concat();
+            writes.insert(&self.digest, key, digest_value(hit)?);
         }
         for (project, hit) in &batch.projects {
-            let mut key = project.to_vec();
-            key.extend_from_slice(&hit.index.to_be_bytes());
-            writes.insert(&self.project, key, serde_json::to_vec(hit).map_err(failed)?);
+            let key = [project.as_slice(), &hit.index.to_be_bytes()].concat();
+            writes.insert(&self.project, key, project_value(hit)?);
         }
         for (purl, index) in &batch.purls {
             writes.insert(&self.purl, purl.as_slice(), index.to_be_bytes().as_slice());
@@ -179,11 +184,11 @@ impl Index for FjallIndex {
     }
 
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
-        rows(&self.digest, digest, limit)
+        hits(&self.digest, digest, limit, digest_hit)
     }
 
     fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError> {
-        rows(&self.project, project, limit)
+        hits(&self.project, project, limit, project_hit)
     }
 }
 
@@ -197,7 +202,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let hit = |index: u64, name: &str| DigestHit {
             index,
-            project: "p".into(),
+            project: "70".repeat(32),
             purl: "u".into(),
             name: name.into(),
         };

@@ -13,12 +13,14 @@
 
 mod blobs_files;
 mod files;
+mod hits;
 mod hot_sled;
 mod index_fjall;
 
 pub use blobs_files::FileBlobs;
 pub use files::{Disk, Files};
 pub(crate) use files::{make_dir, sync_dir, write_durably};
+pub(crate) use hits::{digest_value, project_value};
 pub use hot_sled::SledHot;
 pub use index_fjall::FjallIndex;
 pub(crate) use index_fjall::rows::Table;

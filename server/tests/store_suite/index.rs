@@ -38,7 +38,7 @@ fn rows(first: u64, keys: &[u8], more: u64) -> IndexBatch {
         for name in ["b", "a"] {
             let hit = DigestHit {
                 index,
-                project: key.to_string(),
+                project: ledger::hex32(&[*key; 32]),
                 purl: format!("pkg:generic/p@{index}"),
                 name: name.into(),
             };
@@ -48,7 +48,7 @@ fn rows(first: u64, keys: &[u8], more: u64) -> IndexBatch {
             index,
             what: "release".into(),
             purl: None,
-            statement: (key % 2 == 0).then(|| "s".to_owned()),
+            statement: (key % 2 == 0).then(|| ledger::hex32(&[7; 32])),
         };
         batch.projects.push(([key / 2; 32], hit));
         if key % 3 == 0 {
