@@ -107,6 +107,9 @@ pub enum Error {
     /// The operator's command was refused, or no server answers.
     #[error("{0}")]
     Operator(String),
+    /// The high-water mark does not agree with the log, or cannot be used.
+    #[error("{0}")]
+    HighWater(String),
     /// The record of an earlier check cannot be used.
     #[error("{path} {what}: name another file, or remove it")]
     Resume {
@@ -147,6 +150,7 @@ impl Error {
             Self::Io { .. } => "io",
             Self::NotLoopback(_) => "not-loopback",
             Self::Operator(_) => "operator",
+            Self::HighWater(_) => "high-water",
             Self::Resume { .. } => "resume",
             Self::Export(_) => "export",
             Self::Import(e) => e.kind(),

@@ -235,7 +235,7 @@ fn starts(
     keys: &LogKeys,
     checkpoint: &Checkpoint,
 ) -> Result<(), Error> {
-    let recovered = crate::recover::recover(layout, origin, keys).map_err(Error::at_start)?;
+    let recovered = crate::recover::recover(layout, origin, keys, None).map_err(Error::at_start)?;
     if let Some(why) = recovered.read_only {
         return Err(Refused::DoesNotStart(why).into());
     }

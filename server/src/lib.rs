@@ -12,6 +12,7 @@ pub mod datadir;
 pub mod error;
 pub mod export;
 pub mod guard;
+pub mod high_water;
 pub mod http;
 pub mod import;
 pub mod kept;

@@ -64,6 +64,10 @@ enum Command {
         /// Entries waiting at most; more are answered 503.
         #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         queue: u32,
+        /// Keep the newest signed checkpoint in this file, which should lie outside the data
+        /// directory and its backups, and sign nothing where the log is behind it.
+        #[arg(long, value_name = "FILE")]
+        high_water: Option<PathBuf>,
         #[command(flatten)]
         limits: serve_args::LimitArgs,
         #[command(flatten)]
@@ -90,6 +94,19 @@ enum Command {
         part: upkeep_args::PartArg,
         /// The copy.
         dir: PathBuf,
+    },
+    /// Make or raise a log's high-water mark, for `serve --high-water`; no server may run.
+    ///
+    /// The mark is the newest checkpoint that the log has signed. `serve` compares it with the
+    /// log before it signs, and raises it with each batch. It is never lowered: make it once,
+    /// when the log has none yet.
+    HighWater {
+        /// The log's directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// The mark's file, outside the data directory and its backups.
+        #[arg(long)]
+        file: PathBuf,
     },
     /// Print a completion script.
     Completions {
@@ -198,6 +215,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             admit,
             public_http,
             queue,
+            high_water,
             limits,
             guard,
         } => {
@@ -208,6 +226,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 queue: usize::try_from(queue).unwrap_or(1024),
                 limits: limits.into(),
                 guard: guard.into(),
+                high_water,
                 ..Config::new(data)
             };
             let handle = Server::start(&config)?;
@@ -222,6 +241,10 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             eprintln!("countersign-server: stopping");
             handle.shutdown();
             Ok(())
+        }
+        Command::HighWater { data, file } => {
+            let size = countersign_server::high_water::begin(&data, &file)?;
+            say(&format!("{}: {size} leaves\n", file.display()))
         }
         Command::Project(project) => decide(project),
         Command::Completions { shell } => {

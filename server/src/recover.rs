@@ -11,6 +11,7 @@ mod tree;
 
 use crate::datadir::Layout;
 use crate::error::Error;
+use crate::high_water;
 use crate::log::Published;
 use crate::logkeys::LogKeys;
 use crate::store::{
@@ -37,7 +38,15 @@ pub(crate) struct Recovered {
 }
 
 /// Opens the store below `layout` and checks it.
-pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<Recovered, Error> {
+///
+/// # Errors
+/// [`Error`] where not even reads can be served. What only forbids signing is in the answer.
+pub(crate) fn recover(
+    layout: &Layout,
+    origin: &str,
+    keys: &LogKeys,
+    high_water: Option<&Path>,
+) -> Result<Recovered, Error> {
     let hot = SledHot::open(&layout.private().join("hot"))?;
     let blobs = FileBlobs::new(&layout.public());
     // `init` made the first one: a log without a head has lost it, and never begins anew.
@@ -62,6 +71,18 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
         fold = sources.read(&mut index, || renewed(&path))?;
         Ok(())
     });
+    let view = View {
+        size: head.size,
+        root: head.root,
+        note: head.checkpoint.clone(),
+        prover: Prover::new(&tree.edge),
+        tail: tree.partial(),
+        last: tree.last,
+        edge: tree.edge,
+    };
+    let outcome = outcome.and_then(|()| {
+        high_water.map_or(Ok(()), |path| high_water::check(path, &view, &blobs, keys))
+    });
     let read_only = match outcome {
         Ok(()) => None,
         Err(Error::Store(StoreError::Io { path, why })) => return Err(Error::Io { path, why }),
@@ -80,15 +101,6 @@ pub(crate) fn recover(layout: &Layout, origin: &str, keys: &LogKeys) -> Result<R
         };
         hot.commit(Some(&head), &step)?;
     }
-    let view = View {
-        size: head.size,
-        root: head.root,
-        note: head.checkpoint,
-        prover: Prover::new(&tree.edge),
-        tail: tree.partial(),
-        last: tree.last,
-        edge: tree.edge,
-    };
     Ok(Recovered {
         hot: Box::new(hot),
         blobs: Box::new(blobs),

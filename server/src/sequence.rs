@@ -8,7 +8,7 @@ use crate::limits::Place;
 use crate::log::{Log, index_rows, read_leaf, save_state, unix_now};
 use crate::logkeys::LogKeys;
 use crate::reject::Rejection;
-use crate::store::{Head, Hot, HotBatch, IndexBatch};
+use crate::store::{Head, Hot, HotBatch, IndexBatch, Mark};
 use crate::view::{Entry, View};
 use ledger::envelope::Envelope;
 use ledger::fold::{Fold, Refusal};
@@ -121,6 +121,8 @@ pub struct Sequencer {
     pub log: Arc<Log>,
     /// The hot state.
     pub hot: Box<dyn Hot>,
+    /// The newest signed checkpoint, kept elsewhere.
+    pub mark: Option<Box<dyn Mark>>,
     /// The log's keys.
     pub keys: LogKeys,
     /// The ledger's state.
@@ -367,6 +369,9 @@ impl Sequencer {
         self.hot.commit(Some(&self.head), &step)?;
         self.head = step.head;
         self.log.blobs.put(&blobs)?;
+        if let Some(mark) = &self.mark {
+            mark.raise(&checkpoint)?;
+        }
         self.durable = size - size % u64::from(TILE_WIDTH);
         let last = leaves
             .last()

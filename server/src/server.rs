@@ -4,6 +4,7 @@ use crate::admit::App;
 use crate::datadir::DataDir;
 use crate::error::Error;
 use crate::guard;
+use crate::high_water::HighWater;
 use crate::limits::{self, Limits, WORKERS};
 use crate::log::Log;
 use crate::logkeys::LogKeys;
@@ -11,7 +12,7 @@ use crate::pending::Pending;
 use crate::recheck::Recheck;
 use crate::recover::{Recovered, recover};
 use crate::sequence::{Job, Queue, Sequencer};
-use crate::store::{Blobs, Hot, InIndex, Index};
+use crate::store::{Blobs, Hot, InIndex, Index, Mark};
 use crate::trust::TrustDocuments;
 use crate::{http, operator};
 use std::net::SocketAddr;
@@ -43,6 +44,9 @@ pub struct Config {
     pub limits: limits::Settings,
     /// When the log must not sign.
     pub guard: guard::Settings,
+    /// The file of the high-water mark, outside the data directory; made by
+    /// [`crate::high_water::begin`].
+    pub high_water: Option<PathBuf>,
 }
 
 /// Places in the queue that only the operator's commands take, however full it is.
@@ -62,6 +66,7 @@ impl Config {
             pending: 1000,
             limits: limits::Settings::default(),
             guard: guard::Settings::default(),
+            high_water: None,
         }
     }
 
@@ -73,12 +78,13 @@ impl Config {
     }
 }
 
-/// The store's three parts.
+/// The store's three parts, and the mark outside of it.
 #[doc(hidden)]
 pub struct Stores {
     pub hot: Box<dyn Hot>,
     pub blobs: Box<dyn Blobs>,
     pub index: Arc<dyn Index>,
+    pub mark: Option<Box<dyn Mark>>,
 }
 
 /// Starts servers.
@@ -155,8 +161,26 @@ impl Server {
             head,
             durable,
             read_only,
-        } = recover(&data.layout, &data.origin, &keys).map_err(Error::at_start)?;
-        let Stores { hot, blobs, index } = wrap(Stores { hot, blobs, index })?;
+        } = recover(
+            &data.layout,
+            &data.origin,
+            &keys,
+            config.high_water.as_deref(),
+        )
+        .map_err(Error::at_start)?;
+        let mark = config.high_water.as_deref().map(HighWater::new);
+        let mark = mark.map(|mark| Box::new(mark) as Box<dyn Mark>);
+        let Stores {
+            hot,
+            blobs,
+            index,
+            mark,
+        } = wrap(Stores {
+            hot,
+            blobs,
+            index,
+            mark,
+        })?;
         // From here on the index answers for what was released; memory is for what is newer.
         let earlier = Arc::new(InIndex(Arc::clone(&index)));
         published.fold = published.fold.looking_up(earlier);
@@ -185,6 +209,7 @@ impl Server {
         let sequencer = Sequencer {
             log: Arc::clone(&log),
             hot,
+            mark,
             keys,
             fold,
             edge,

@@ -28,7 +28,7 @@ fn sequencer(dir: &std::path::Path) -> (DataDir, Sequencer) {
     init(dir, ORIGIN).unwrap();
     let data = DataDir::open(dir).unwrap();
     let keys = LogKeys::load(&data.layout.private(), ORIGIN).unwrap();
-    let found = recover(&data.layout, ORIGIN, &keys).unwrap();
+    let found = recover(&data.layout, ORIGIN, &keys, None).unwrap();
     let (fold, edge) = (
         found.published.fold.clone(),
         found.published.view.edge.clone(),
@@ -48,6 +48,7 @@ fn sequencer(dir: &std::path::Path) -> (DataDir, Sequencer) {
         Sequencer {
             log,
             hot,
+            mark: None,
             keys,
             fold,
             edge,

@@ -19,6 +19,11 @@ const FORMAT: &str = "format";
 /// Bytes of rows of one keyspace in memory before they become a table. What is in no table yet
 /// is read from the journal at each start, so this decides how long that takes.
 const MEMTABLE: u64 = 4 << 20;
+/// The same of keyspaces with a row or two a batch: while one of them has rows in no table, no
+/// journal since then goes.
+const SMALL_MEMTABLE: u64 = 64 << 10;
+/// Bytes of journals, about; the least that fjall takes.
+const JOURNALS: u64 = 64 << 20;
 /// Raised with each keyspace, since rows that an older version did not write are missing.
 const THIS_FORMAT: [u8; 1] = [4];
 
@@ -70,10 +75,13 @@ impl FjallIndex {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let db = Database::builder(path)
             .cache_size(32 << 20)
+            .max_journaling_size(JOURNALS)
             .open()
             .map_err(failed)?;
         let open = |name: &str| {
-            let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+            let few = ["meta", "statement", "standing"].contains(&name);
+            let size = if few { SMALL_MEMTABLE } else { MEMTABLE };
+            let options = || KeyspaceCreateOptions::default().max_memtable_size(size);
             db.keyspace(name, options).map_err(failed)
         };
         let meta = open("meta")?;

@@ -164,6 +164,15 @@ pub trait Blobs: Send + Sync {
     fn put(&self, blobs: &[(String, Vec<u8>)]) -> Result<(), StoreError>;
 }
 
+/// Where the newest signed checkpoint is kept outside of everything else.
+pub trait Mark: Send {
+    /// Makes this checkpoint the mark, durably.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    fn raise(&self, checkpoint: &str) -> Result<(), StoreError>;
+}
+
 /// An artifact as some release lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestHit {
