@@ -9,14 +9,14 @@ use crate::check::{self, Options};
 use crate::datadir::{DataDir, Layout};
 use crate::error::Error;
 use crate::logkeys::LogKeys;
-use crate::store::{FileBlobs, Head, Hot as _, HotBatch, SledHot};
+use crate::store::{Blobs as _, FileBlobs, Head, Hot as _, HotBatch, SledHot};
 use copying::Copying;
 use ledger::Hash;
 use ledger::walk::{Counts, Finding, Plan, walk};
 use std::fs;
 use std::path::Path;
 use tlog::checkpoint::Checkpoint;
-use tlog::tile::TILE_WIDTH;
+use tlog::tile::{EntryTile, TILE_WIDTH};
 
 /// Why nothing was imported.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +27,7 @@ pub enum Refused {
     Checkpoint(String),
     /// The data directory is ahead.
     #[error(
-        "the log has {has} leaves already, what is to be imported {offered}: an import never goes back"
+        "the log has {has} leaves already, or had, what is to be imported {offered}: an import never goes back"
     )]
     Older {
         /// Leaves of the log.
@@ -111,11 +111,23 @@ pub fn import(from: &Path, dir: &Path, options: &Options) -> Result<Imported, Er
         .verify(&note)
         .map_err(|e| Refused::Checkpoint(e.to_string()))?;
     let head = standing(layout, options)?;
-    if let Some(head) = &head
-        && head.size > checkpoint.size
-    {
+    let blobs = FileBlobs::new(&layout.public());
+    // Also where the hot state is lost: a bundle that stands was committed, and signed.
+    let next = checkpoint.size / u64::from(TILE_WIDTH);
+    let bundle = EntryTile {
+        index: next,
+        width: TILE_WIDTH,
+    };
+    let stands = blobs.get(&bundle.path())?.is_some();
+    let filed = if stands {
+        (next + 1) * u64::from(TILE_WIDTH)
+    } else {
+        0
+    };
+    let has = head.as_ref().map_or(0, |h| h.size).max(filed);
+    if has > checkpoint.size {
         return Err(Refused::Older {
-            has: head.size,
+            has,
             offered: checkpoint.size,
         }
         .into());
@@ -129,7 +141,7 @@ pub fn import(from: &Path, dir: &Path, options: &Options) -> Result<Imported, Er
         options,
         &mut copying,
     )?;
-    copying.blobs(from, &FileBlobs::new(&layout.public()))?;
+    copying.blobs(from, &blobs)?;
     copying::state(from, layout, head.is_none(), origin, &keys.vkeys())?;
     if head.as_ref().is_none_or(|h| h.size < checkpoint.size) {
         commit(layout, head.as_ref(), &checkpoint, note, fold, copying)?;

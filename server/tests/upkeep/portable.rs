@@ -1,6 +1,6 @@
 //! `export`, `import`, `backup`, and what is restored from them.
 
-use crate::common::{Running, init, program, publisher};
+use crate::common::{Running, copy, init, program, publisher};
 use crate::log::{check_json, copied, kinds, log, options, raw, release, run};
 use countersign_server::check::{self, Options, Verdict};
 use countersign_server::{Config, Server};
@@ -333,6 +333,13 @@ fn what_is_not_this_logs_or_not_whole_is_refused_and_nothing_is_touched() {
     }
     let ahead = exported(ahead.path());
     refuses(ahead.path(), fork.path(), "another history");
+    // An older one, where only public/ is left of what was signed.
+    let (longer, left) = (copied(), keys_only());
+    let server = Server::start(&Config::new(longer.path())).unwrap();
+    server.fill(raw(8000..8300)).unwrap();
+    server.shutdown();
+    copy(&longer.path().join("public"), &left.path().join("public"));
+    refuses(out.path(), left.path(), "never goes back");
     // A byte flipped in any part that is read.
     for path in [
         "checkpoint",
