@@ -262,6 +262,8 @@ fn check_data(dir: &Path, options: &Options, report: &mut Report) -> Result<(), 
         return Ok(());
     };
     report.origin.clone_from(&marker.origin);
+    // First, since whoever may not read private/ is told so, and not that it is damaged.
+    let reading = Reading::begin(&layout)?;
     let own = files::keys(&layout, &marker, &mut report.heard);
     let vkeys = match (&options.vkeys, marker.vkeys.as_ref().or(own.as_ref())) {
         (given, _) if !given.is_empty() => given,
@@ -279,7 +281,7 @@ fn check_data(dir: &Path, options: &Options, report: &mut Report) -> Result<(), 
         let what = format!("it is of {:?}, the vkeys are {name:?}'s", marker.origin);
         report.heard.find("log-json", "log.json", what);
     }
-    let (blobs, reading) = (FileBlobs::new(&layout.public()), Reading::begin(&layout)?);
+    let blobs = FileBlobs::new(&layout.public());
     report.live = matches!(reading, Reading::Live);
     let scratch = rest::Scratch::new(options.scratch.as_deref())?;
     let heard = &mut report.heard;

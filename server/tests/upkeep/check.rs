@@ -7,6 +7,7 @@ use countersign_server::{Config, Server};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 fn found(report: &Value) -> Vec<&str> {
     let list = report["findings"].as_array().unwrap().iter();
@@ -292,6 +293,41 @@ fn rows_that_the_log_does_not_give_are_found_in_the_index() {
         (Some(1), vec!["index-differs"]),
         "{report}"
     );
+}
+
+#[test]
+fn a_check_that_is_killed_goes_on_where_it_was() {
+    let (dir, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    crate::common::init(dir.path());
+    let server = Server::start(&Config::new(dir.path())).unwrap();
+    server.fill(raw(0..50_000)).unwrap();
+    server.shutdown();
+    let record = files.path().join("record");
+    let resume = ["--resume", record.to_str().unwrap()];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign-server"))
+        .args(["check", "--data", dir.path().to_str().unwrap()])
+        .args(resume)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !record.exists() && child.try_wait().unwrap().is_none() {}
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (code, report) = check_json(dir.path(), &resume);
+    assert_eq!(code, Some(0), "{report}");
+    assert!(
+        report["signedBelow"].as_u64().unwrap() >= 16_384,
+        "{report}"
+    );
+    assert_eq!(report["counts"]["leaves"], 50_000);
+    // Nothing is vouched for behind a finding.
+    fs::remove_file(&record).unwrap();
+    let path = dir.path().join("public/tile/0/001");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(check_json(dir.path(), &resume).0, Some(1));
+    assert!(!record.exists());
 }
 
 #[test]
