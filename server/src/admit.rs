@@ -24,6 +24,9 @@ use tokio::sync::oneshot;
 /// All projects that are not in the log have one share of the queue.
 const NEW: Hash = [0; 32];
 
+/// Signatures, of some 60 µs each, of a submission that is soon done with.
+const LIGHT_SIGNATURES: usize = 2;
+
 fn full(why: Full) -> Rejection {
     match why {
         Full::All => Rejection::Busy,
@@ -44,6 +47,23 @@ pub struct App {
     /// Who may send how much.
     pub limits: Limits,
     queue: RwLock<Option<Queue>>,
+}
+
+/// A submission that was read.
+pub struct Submission {
+    envelope: Envelope,
+    statement: Statement,
+    pae: Hash,
+}
+
+impl Submission {
+    /// Whether it is soon done with: a release, so that nothing of it is kept for the operator,
+    /// with few signatures to check.
+    #[must_use]
+    pub fn is_light(&self) -> bool {
+        let few = self.envelope.signatures.len() <= LIGHT_SIGNATURES;
+        few && matches!(self.statement.body, Body::Release(_))
+    }
 }
 
 /// What admission found.
@@ -97,25 +117,43 @@ impl App {
         queue.as_ref().ok_or(Rejection::Stopping)?.push(job)
     }
 
+    /// Reads a submission.
+    ///
+    /// # Errors
+    /// [`Rejection`], for what is wrong with it whatever the log says.
+    pub fn read(&self, body: &[u8]) -> Result<Submission, Rejection> {
+        Metrics::count(&self.log.metrics.submitted);
+        let envelope = Envelope::parse_submission(body)?;
+        let statement = Statement::parse(&envelope.payload)?;
+        let pae = envelope.pae_hash();
+        Ok(Submission {
+            envelope,
+            statement,
+            pae,
+        })
+    }
+
     /// Takes a submission as far as it goes without the sequencer. Where `exempt`, no
     /// project's quota holds.
     ///
     /// # Errors
     /// [`Rejection`].
-    pub fn admit(&self, body: &[u8], exempt: bool) -> Result<Admitted, Rejection> {
+    pub fn admit(&self, submission: Submission, exempt: bool) -> Result<Admitted, Rejection> {
         let metrics = &self.log.metrics;
-        Metrics::count(&metrics.submitted);
-        self.admit_uncounted(body, exempt).inspect_err(|e| match e {
-            Rejection::Busy | Rejection::ProjectBusy => Metrics::count(&metrics.turned_away),
-            Rejection::ProjectRate(_) => Metrics::count(&metrics.project_limited),
-            _ => {}
-        })
+        self.admit_uncounted(submission, exempt)
+            .inspect_err(|e| match e {
+                Rejection::Busy | Rejection::ProjectBusy => Metrics::count(&metrics.turned_away),
+                Rejection::ProjectRate(_) => Metrics::count(&metrics.project_limited),
+                _ => {}
+            })
     }
 
-    fn admit_uncounted(&self, body: &[u8], exempt: bool) -> Result<Admitted, Rejection> {
-        let envelope = Envelope::parse_submission(body)?;
-        let statement = Statement::parse(&envelope.payload)?;
-        let pae = envelope.pae_hash();
+    fn admit_uncounted(&self, submission: Submission, exempt: bool) -> Result<Admitted, Rejection> {
+        let Submission {
+            envelope,
+            statement,
+            pae,
+        } = submission;
         if let Some(index) = self.standing(&pae)? {
             return Ok(Admitted::Stands(index));
         }
