@@ -7,7 +7,18 @@ use base64::engine::general_purpose::STANDARD;
 /// 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn hex32(hash: &Hash) -> String {
-    hex::encode(hash)
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let digit = |four_bits: u8| {
+        let digit = DIGITS.get(usize::from(four_bits));
+        char::from(digit.copied().unwrap_or_default())
+    };
+    // Many of these are written for each entry, and `hex::encode` takes longer than the hash.
+    let mut text = String::with_capacity(64);
+    for byte in hash {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 /// Reads exactly 64 lower-case hexadecimal digits; anything else is `None`.

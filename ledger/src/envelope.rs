@@ -6,11 +6,12 @@
 //! payload cannot.
 //! PAE = `DSSEv1 <len(type)> <type> <len(payload)> <payload>`, lengths in decimal bytes.
 
-use crate::encoding::{b64, from_b64, from_hex32, hex32};
+use crate::encoding::{b64, base64_bytes, from_b64, from_hex32, hex_hash, hex32};
 use crate::json::{self, JsonError};
 use crate::{Hash, sha256};
 use base64::Engine as _;
 use keys::{KeyId, Signer};
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 /// The one payload type that we log.
@@ -19,18 +20,26 @@ pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 pub const MAX_SIGNATURES: usize = 32;
 
 /// One signature: the key that made it and its DER bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Sig {
     /// SHA-256 of the key's SubjectPublicKeyInfo.
+    #[serde(serialize_with = "key_id")]
     pub keyid: KeyId,
     /// ASN.1 DER ECDSA-Sig-Value with s ≤ n/2.
+    #[serde(serialize_with = "base64_bytes::serialize")]
     pub sig: Vec<u8>,
 }
 
-/// A DSSE envelope around an in-toto statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+fn key_id<S: Serializer>(id: &KeyId, s: S) -> Result<S::Ok, S::Error> {
+    hex_hash::serialize(&id.0, s)
+}
+
+/// A DSSE envelope around an in-toto statement. It serialises in the form that a leaf holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Envelope {
     /// The statement's bytes, exactly as signed.
+    #[serde(serialize_with = "base64_bytes::serialize")]
     pub payload: Vec<u8>,
     /// Always [`PAYLOAD_TYPE`].
     pub payload_type: String,

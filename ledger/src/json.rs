@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
+mod write;
+
 /// The largest integer that every JSON reader holds exactly: 2^53 − 1.
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 
@@ -155,9 +157,7 @@ pub fn typed<T: for<'de> Deserialize<'de>>(value: Value) -> Result<T, JsonError>
 /// # Errors
 /// [`JsonError::Fraction`].
 pub fn to_canonical(value: &Value) -> Result<Vec<u8>, JsonError> {
-    let mut out = Vec::with_capacity(256);
-    write(value, &mut out)?;
-    Ok(out)
+    canonical_of(value)
 }
 
 /// The canonical JSON of anything that serialises.
@@ -165,7 +165,9 @@ pub fn to_canonical(value: &Value) -> Result<Vec<u8>, JsonError> {
 /// # Errors
 /// [`JsonError::Fraction`], or [`JsonError::Shape`] where it is not a JSON document.
 pub fn canonical_of<T: Serialize>(document: &T) -> Result<Vec<u8>, JsonError> {
-    to_canonical(&serde_json::to_value(document).map_err(|e| JsonError::Shape(e.to_string()))?)
+    let mut out = Vec::with_capacity(256);
+    write::append(document, &mut out)?;
+    Ok(out)
 }
 
 /// Requires that `bytes` are the canonical encoding of `value`, which was parsed from them.
@@ -197,80 +199,6 @@ where
     } else {
         Err(JsonError::NotCanonical)
     }
-}
-
-fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), JsonError> {
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(n) => match n.as_i64() {
-            Some(i) if i.unsigned_abs() <= MAX_INTEGER => {
-                out.extend_from_slice(n.to_string().as_bytes());
-            }
-            None if n.is_f64() => return Err(JsonError::Fraction),
-            _ => {
-                return Err(JsonError::Shape(format!(
-                    "integer {n} is beyond 2^53-1, and no reader would take it"
-                )));
-            }
-        },
-        Value::String(s) => write_string(s, out),
-        Value::Array(a) => {
-            out.push(b'[');
-            for (i, v) in a.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write(v, out)?;
-            }
-            out.push(b']');
-        }
-        Value::Object(o) => {
-            let mut names: Vec<&String> = o.keys().collect();
-            names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
-            out.push(b'{');
-            for (i, name) in names.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                write_string(name, out);
-                out.push(b':');
-                write(o.get(name).unwrap_or(&Value::Null), out)?;
-            }
-            out.push(b'}');
-        }
-    }
-    Ok(())
-}
-
-fn write_string(s: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    // Most strings are base64 or hexadecimal, with nothing to escape: whole runs are copied.
-    let (bytes, mut plain) = (s.as_bytes(), 0);
-    for (at, byte) in bytes.iter().enumerate() {
-        let escaped: &[u8] = match byte {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            0x08 => b"\\b",
-            b'\t' => b"\\t",
-            b'\n' => b"\\n",
-            0x0c => b"\\f",
-            b'\r' => b"\\r",
-            0x00..0x20 => b"",
-            // Also every byte of a character beyond ASCII.
-            _ => continue,
-        };
-        out.extend_from_slice(bytes.get(plain..at).unwrap_or_default());
-        plain = at + 1;
-        if escaped.is_empty() {
-            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-        } else {
-            out.extend_from_slice(escaped);
-        }
-    }
-    out.extend_from_slice(bytes.get(plain..).unwrap_or_default());
-    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -332,6 +260,71 @@ mod tests {
                     .prop_map(|m| Value::Object(m.into_iter().collect())),
             ]
         })
+    }
+
+    #[test]
+    fn what_does_not_come_in_order_is_put_in_order() {
+        #[derive(Serialize)]
+        struct Mixed {
+            z: (i8, Option<char>),
+            #[serde(rename = "\u{1f600}")]
+            face: &'static str,
+            #[serde(rename = "\u{fb33}")]
+            letter: (),
+            a: std::collections::HashMap<&'static str, u64>,
+            empty: [u8; 0],
+        }
+        let mixed = Mixed {
+            z: (-2, Some('"')),
+            face: "\u{1f}é\n",
+            letter: (),
+            a: [("y", MAX_INTEGER), ("x", 0), ("z", 10)].into(),
+            empty: [],
+        };
+        let text = String::from_utf8(canonical_of(&mixed).unwrap()).unwrap();
+        assert_eq!(
+            text,
+            "{\"a\":{\"x\":0,\"y\":9007199254740991,\"z\":10},\"empty\":[],\
+             \"z\":[-2,\"\\\"\"],\
+             \"\u{1f600}\":\"\\u001fé\\n\",\"\u{fb33}\":null}"
+        );
+    }
+
+    #[test]
+    fn what_no_reader_would_take_is_not_written() {
+        use std::collections::BTreeMap;
+        assert_eq!(canonical_of(&0.5), Err(JsonError::Fraction));
+        assert!(canonical_of(&u64::MAX).is_err() && canonical_of(&i64::MIN).is_err());
+        assert!(canonical_of(&BTreeMap::from([(1, 2)])).is_err());
+        #[derive(Serialize)]
+        enum Kind {
+            One(u8),
+            Named { a: u8 },
+        }
+        assert!(
+            canonical_of(&Kind::One(1)).is_err() && canonical_of(&Kind::Named { a: 1 }).is_err()
+        );
+        #[derive(Serialize)]
+        struct Twice {
+            b: u8,
+            #[serde(flatten)]
+            more: BTreeMap<&'static str, u8>,
+        }
+        let more = BTreeMap::from([("a", 1), ("b", 2)]);
+        assert!(canonical_of(&Twice { b: 1, more }).is_err());
+    }
+
+    #[test]
+    fn every_byte_is_escaped_wherever_it_stands() {
+        for at in [0, 1, 30, 31, 32, 33, 63, 64, 70] {
+            for byte in 0..0x80u8 {
+                let mut text = "x".repeat(71);
+                text.replace_range(at..=at, char::from(byte).encode_utf8(&mut [0; 4]));
+                let bytes = to_canonical(&Value::from(text.as_str())).unwrap();
+                // serde_json escapes the same characters in the same way.
+                assert_eq!(bytes, serde_json::to_vec(&text).unwrap(), "{byte} at {at}");
+            }
+        }
     }
 
     proptest! {

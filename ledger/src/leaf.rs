@@ -8,6 +8,7 @@ use crate::envelope::{Envelope, EnvelopeError};
 use crate::json::{self, JsonError};
 use crate::statement::{Statement, StatementError};
 use crate::{API_VERSION, Hash, MAX_LEAF_BYTES};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Why bytes are not a leaf.
@@ -88,6 +89,16 @@ pub struct StatementLeaf {
     pub statement: Statement,
     /// The server's Unix time in seconds, never decreasing.
     pub time: u64,
+}
+
+/// What is written of a [`StatementLeaf`].
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StatementText<'a> {
+    api_version: &'a str,
+    envelope: &'a Envelope,
+    kind: &'a str,
+    time: u64,
 }
 
 /// The server's commitment to every project's state, last leaf of every batch.
@@ -246,14 +257,17 @@ impl Leaf {
     /// [`LeafError::TooLarge`]; [`LeafError::Shape`] for an unknown kind, which only its
     /// original bytes can say.
     pub fn to_bytes(&self) -> Result<Vec<u8>, LeafError> {
-        let value = match self {
-            Self::Statement(s) => json!({
-                "apiVersion": API_VERSION, "envelope": s.envelope.to_json(), "kind": "statement", "time": s.time,
+        let bytes = match self {
+            Self::Statement(s) => json::canonical_of(&StatementText {
+                api_version: API_VERSION,
+                envelope: &s.envelope,
+                kind: "statement",
+                time: s.time,
             }),
-            Self::Head(h) => json!({
+            Self::Head(h) => json::to_canonical(&json!({
                 "apiVersion": API_VERSION, "entries": h.entries, "kind": "ledger-head",
                 "map": hex32(&h.map), "time": h.time,
-            }),
+            })),
             Self::Operation(o) => {
                 let mut v = json!({
                     "action": o.action.word(), "apiVersion": API_VERSION, "by": o.by, "kind": "operation",
@@ -262,11 +276,10 @@ impl Leaf {
                 if let (Some(fields), Some(reason)) = (v.as_object_mut(), &o.reason) {
                     fields.insert("reason".into(), reason.clone().into());
                 }
-                v
+                json::to_canonical(&v)
             }
             Self::Unknown { .. } => return Err(shape("an unknown kind cannot be written")),
-        };
-        let bytes = json::to_canonical(&value)?;
+        }?;
         if bytes.len() > MAX_LEAF_BYTES {
             Err(LeafError::TooLarge(bytes.len()))
         } else {
