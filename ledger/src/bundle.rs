@@ -140,6 +140,67 @@ impl Bundle {
     }
 }
 
+/// What all bundles of one project at one checkpoint have in common, written once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// From the entry to where the head's `withdrawn` begins.
+    middle: Vec<u8>,
+    /// From there to the end.
+    end: Vec<u8>,
+}
+
+impl Shared {
+    /// What bundles with the checkpoint `first`, the head `head` and the statements `projects`
+    /// share; the head's `withdrawn` belongs to one release and is not looked at.
+    ///
+    /// # Errors
+    /// As [`Bundle::to_bytes`].
+    pub fn new(first: &str, mut head: Head, projects: &[Included]) -> Result<Self, JsonError> {
+        head.withdrawn.clear();
+        let mut middle = b",\"first\":".to_vec();
+        json::append(first, &mut middle)?;
+        middle.extend_from_slice(b",\"head\":");
+        json::append(&head, &mut middle)?;
+        // Of a head's names the last in order is `withdrawn`, empty here.
+        if !middle.ends_with(b"\"withdrawn\":{}}") {
+            return Err(JsonError::NotCanonical);
+        }
+        middle.truncate(middle.len() - b"{}}".len());
+        let mut end = b"},\"projects\":".to_vec();
+        json::append(projects, &mut end)?;
+        end.push(b'}');
+        Ok(Self { middle, end })
+    }
+
+    /// The bytes of the bundle of `entry`, as [`Bundle::to_bytes`] would give them, without
+    /// `latest`.
+    ///
+    /// # Errors
+    /// As [`Bundle::to_bytes`].
+    pub fn bundle(
+        &self,
+        entry: &Included,
+        withdrawn: &BTreeMap<Hash, MapProof>,
+    ) -> Result<Vec<u8>, JsonError> {
+        let own = entry.leaf.len() * 4 / 3 + entry.proof.len() * 67 + withdrawn.len() * 90;
+        let mut out = Vec::with_capacity(own + 256 + self.middle.len() + self.end.len());
+        out.extend_from_slice(b"{\"apiVersion\":");
+        json::append(API_VERSION, &mut out)?;
+        out.extend_from_slice(b",\"entry\":");
+        json::append(entry, &mut out)?;
+        out.extend_from_slice(&self.middle);
+        json::append(&Withdrawn(withdrawn), &mut out)?;
+        out.extend_from_slice(&self.end);
+        Ok(out)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Withdrawn<'a>(
+    #[serde(serialize_with = "proof_by_key::serialize")] &'a BTreeMap<Hash, MapProof>,
+);
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawProof {
@@ -205,4 +266,70 @@ mod proof_by_key {
 
 fn bad_key<'de, D: Deserializer<'de>>() -> D::Error {
     D::Error::custom("want 64 lower-case hexadecimal digits as name")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::state::{Current, Leaves};
+
+    #[test]
+    fn what_is_shared_gives_the_bytes_of_the_whole() {
+        let included = |index: u64, length: usize| Included {
+            index,
+            leaf: vec![b'"'; length],
+            proof: vec![[index as u8; 32]; length % 5],
+        };
+        let proof = |siblings| MapProof {
+            found: Some(([1; 32], [2; 32])),
+            siblings,
+        };
+        let state = StateDocument {
+            end_of_life: Vec::new(),
+            frozen: true,
+            leaves: Leaves {
+                root: [3; 32],
+                size: 4,
+            },
+            project: Current {
+                statement: [5; 32],
+                version: 6,
+            },
+            revoked: Vec::new(),
+            withdrawn: [7; 32],
+        };
+        let absent = MapProof::default();
+        for releases in 0..3_u8 {
+            let withdrawn: BTreeMap<_, _> = (0..releases)
+                .map(|n| ([n; 32], absent.clone()))
+                .chain([([9; 32], proof(vec![[1; 32]]))])
+                .collect();
+            let bundle = Bundle {
+                api_version: API_VERSION.to_owned(),
+                entry: included(300, 700),
+                first: "log.example\n2\n\n\u{2014} log.example \"withdrawn\":{}}\n".to_owned(),
+                head: Head {
+                    leaf: b"head".to_vec(),
+                    map: proof(vec![[8; 32]; 3]),
+                    proof: vec![[9; 32]; 2],
+                    state: state.clone(),
+                    withdrawn: withdrawn.clone(),
+                },
+                latest: None,
+                projects: (0..u64::from(releases)).map(|n| included(n, 99)).collect(),
+            };
+            let Bundle {
+                first,
+                head,
+                projects,
+                entry,
+                ..
+            } = &bundle;
+            let shared = Shared::new(first, head.clone(), projects).unwrap();
+            let bytes = shared.bundle(entry, &withdrawn).unwrap();
+            assert_eq!(bytes, bundle.to_bytes().unwrap());
+            assert_eq!(Bundle::parse(&bytes).unwrap(), bundle);
+        }
+    }
 }

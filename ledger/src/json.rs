@@ -170,6 +170,18 @@ pub fn canonical_of<T: Serialize>(document: &T) -> Result<Vec<u8>, JsonError> {
     Ok(out)
 }
 
+/// Appends the canonical JSON of anything that serialises: for documents that are put together
+/// from parts. After an error `out` holds a part of it.
+///
+/// # Errors
+/// As [`canonical_of`].
+pub(crate) fn append<T: Serialize + ?Sized>(
+    document: &T,
+    out: &mut Vec<u8>,
+) -> Result<(), JsonError> {
+    write::append(document, out)
+}
+
 /// Requires that `bytes` are the canonical encoding of `value`, which was parsed from them.
 ///
 /// # Errors

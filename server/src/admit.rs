@@ -2,6 +2,7 @@
 //! all cores at once. What it refuses never reaches the log. Its verdict is provisional:
 //! the sequencer asks again, in order, without the signatures.
 
+use crate::bundles::Said;
 use crate::error::Error;
 use crate::guard::Cause;
 use crate::limits::{Full, Limits, Place};
@@ -57,6 +58,12 @@ pub struct Submission {
 }
 
 impl Submission {
+    /// What its bundle will prove something about.
+    #[must_use]
+    pub fn said(&self) -> Said {
+        Said::new(self.pae, &self.statement)
+    }
+
     /// Whether it is soon done with: a release, so that nothing of it is kept for the operator,
     /// with few signatures to check.
     #[must_use]
@@ -198,7 +205,7 @@ impl App {
             spent.map_err(Rejection::ProjectRate)?;
         }
         let copy = Some(Arc::clone(&place));
-        let answer = self.queue_statement(envelope, statement, copy)?;
+        let answer = self.queue_statement(pae, envelope, statement, copy)?;
         Ok(Admitted::Queued(answer, place))
     }
 
@@ -238,18 +245,21 @@ impl App {
         self.log.published().fold.project(project).is_some()
     }
 
-    /// Hands a checked statement to the sequencer, with its place if it needs one.
+    /// Hands a checked statement, with its PAE hash, to the sequencer, with its place if it
+    /// needs one.
     ///
     /// # Errors
     /// As [`App::push`].
     pub fn queue_statement(
         &self,
+        pae: Hash,
         envelope: Envelope,
         statement: Statement,
         place: Option<Arc<Place>>,
     ) -> Result<oneshot::Receiver<Answer>, Rejection> {
         let (reply, answer) = oneshot::channel();
         self.push(Job::Statement {
+            pae,
             envelope,
             statement: Box::new(statement),
             place,

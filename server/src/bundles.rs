@@ -3,11 +3,11 @@
 use crate::log::Log;
 use crate::store::StoreError;
 use crate::view::{Entry, ReadError, View};
-use ledger::bundle::{Bundle, Head, Included};
+use ledger::Hash;
+use ledger::bundle::{Head, Included, Shared};
 use ledger::leaf::Leaf;
 use ledger::state::withdrawn_keys;
-use ledger::statement::Body;
-use ledger::{API_VERSION, Hash};
+use ledger::statement::{Body, Statement};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tlog::prefix::MapProof;
@@ -69,52 +69,111 @@ pub fn project_head(log: &Log, project: &Hash) -> Result<Option<ProjectHead>, Re
     }))
 }
 
+/// What a statement says that its bundle proves something about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// Its envelope's PAE hash.
+    pae: Hash,
+    /// The project that it is about.
+    project: Hash,
+    /// Its artifacts' SHA-256.
+    digests: Vec<Hash>,
+}
+
+impl Said {
+    /// What the statement in an envelope with this PAE hash says.
+    #[must_use]
+    pub fn new(pae: Hash, statement: &Statement) -> Self {
+        let project = match &statement.body {
+            Body::Project(_) => pae,
+            Body::Release(r) => r.package_id,
+        };
+        let digests = statement.subject.iter().map(|s| s.sha256).collect();
+        Self {
+            pae,
+            project,
+            digests,
+        }
+    }
+}
+
 /// The bundle of the statement at `index`; `None` where no statement stands there.
 ///
 /// # Errors
 /// [`ReadError`].
-pub fn make(log: &Log, index: u64) -> Result<Option<Bundle>, ReadError> {
+pub fn make(log: &Log, index: u64) -> Result<Option<Vec<u8>>, ReadError> {
     let entry = log.reader(&log.view()).entry(index)?;
-    let Ok(Leaf::Statement(statement)) = Leaf::parse(&entry) else {
+    let Ok(Leaf::Statement(leaf)) = Leaf::parse(&entry) else {
         return Ok(None);
     };
-    let pae = statement.envelope.pae_hash();
-    let project = match &statement.statement.body {
-        Body::Project(_) => pae,
-        Body::Release(r) => r.package_id,
+    let said = Said::new(leaf.envelope.pae_hash(), &leaf.statement);
+    make_of(log, index, &said, Some(&entry))
+}
+
+/// The same, of a statement that is known to stand there and to say this. The `entry` is read
+/// where it is not given.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn make_of(
+    log: &Log,
+    index: u64,
+    said: &Said,
+    entry: Option<&Entry>,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some((view, shared)) = shared(log, &said.project)? else {
+        return Ok(None);
     };
+    let reader = log.reader(&view);
+    let leaf = match entry {
+        Some(entry) => entry.to_vec(),
+        None => reader.entry(index)?.to_vec(),
+    };
+    let entry = Included {
+        index,
+        leaf,
+        proof: reader.inclusion(index, view.size)?,
+    };
+    // Nothing can be withdrawn yet: the tree is empty, and so is every proof of absence.
+    let digests = said.digests.iter().copied();
+    let withdrawn = withdrawn_keys(&said.pae, digests)
+        .into_iter()
+        .map(|key| (key, MapProof::default()))
+        .collect();
+    let bytes = shared.bundle(&entry, &withdrawn);
+    Ok(Some(bytes.map_err(|e| damaged(&e.to_string()))?))
+}
+
+type AtView = (Arc<View>, Arc<Shared>);
+
+/// What all bundles of a project at the last checkpoint share, and that checkpoint.
+fn shared(log: &Log, project: &Hash) -> Result<Option<AtView>, ReadError> {
+    let view = log.view();
+    let kept = log.reader(&view).kept;
+    if let Some(shared) = kept.shared(view.size, project) {
+        return Ok(Some((view, shared)));
+    }
     let Some(ProjectHead {
         view,
-        mut head,
+        head,
         versions,
-    }) = project_head(log, &project)?
+    }) = project_head(log, project)?
     else {
         return Ok(None);
     };
     let reader = log.reader(&view);
-    let included = |index: u64, leaf: Entry| {
-        let (leaf, proof) = (leaf.to_vec(), reader.inclusion(index, view.size)?);
-        Ok::<_, ReadError>(Included { index, leaf, proof })
-    };
-    // Nothing can be withdrawn yet: the tree is empty, and so is every proof of absence.
-    let digests = statement.statement.subject.iter().map(|s| s.sha256);
-    let absent = || MapProof {
-        found: None,
-        siblings: Vec::new(),
-    };
-    head.withdrawn = withdrawn_keys(&pae, digests)
+    let projects: Vec<Included> = versions
         .into_iter()
-        .map(|key| (key, absent()))
-        .collect();
-    Ok(Some(Bundle {
-        api_version: API_VERSION.to_owned(),
-        entry: included(index, entry)?,
-        first: view.note.clone(),
-        head,
-        latest: None,
-        projects: versions
-            .into_iter()
-            .map(|version| included(version, reader.entry_kept(version)?))
-            .collect::<Result<_, _>>()?,
-    }))
+        .map(|index| {
+            Ok(Included {
+                index,
+                leaf: reader.entry_kept(index)?.to_vec(),
+                proof: reader.inclusion(index, view.size)?,
+            })
+        })
+        .collect::<Result<_, ReadError>>()?;
+    let shared = Shared::new(&view.note, head, &projects).map_err(|e| damaged(&e.to_string()))?;
+    let shared = Arc::new(shared);
+    kept.share(view.size, *project, &shared);
+    Ok(Some((view, shared)))
 }

@@ -1,16 +1,22 @@
 //! What many bundles need again, in memory: the inner rows of full tiles, and the entries of
 //! project statements. Both follow from blobs that never change, so nothing here grows stale.
+//! And what the bundles of one project share at the newest size, until there is a newer one.
 
 use crate::view::Entry;
+use ledger::bundle::Shared;
 use std::collections::HashMap;
 use std::hash::Hash as Key;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tlog::Hash;
 use tlog::prover::InnerRows;
 
 /// Full tiles at most, at 16 KiB each with their inner rows: 8 MiB.
 const TILES: usize = 512;
 /// Entries at most, at up to 64 KiB each: 16 MiB.
 const ENTRIES: usize = 256;
+
+/// Projects whose bundles' common part is kept at most, at up to about 100 KiB each: 6 MiB.
+const PROJECTS: usize = 64;
 
 /// A bounded map. One that is full is emptied: that costs a little work and no bookkeeping.
 struct Bounded<K, V> {
@@ -37,15 +43,27 @@ impl<K: Key + Eq, V: Clone> Bounded<K, V> {
         Ok(value)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, V>> {
-        self.map.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, V>> {
+        lock(&self.map)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The common parts of bundles at one size of the log.
+#[derive(Default)]
+struct AtSize {
+    size: u64,
+    by_project: HashMap<Hash, Arc<Shared>>,
 }
 
 /// Kept tiles and entries.
 pub struct Kept {
     tiles: Bounded<(u8, u64), Arc<InnerRows>>,
     entries: Bounded<u64, Entry>,
+    shared: Mutex<AtSize>,
 }
 
 impl Default for Kept {
@@ -53,6 +71,7 @@ impl Default for Kept {
         Self {
             tiles: Bounded::new(TILES),
             entries: Bounded::new(ENTRIES),
+            shared: Mutex::default(),
         }
     }
 }
@@ -82,12 +101,76 @@ impl Kept {
     ) -> Result<Entry, E> {
         self.entries.get_or(index, make)
     }
+
+    /// What the bundles of a project share where the log has `size` leaves, if it is kept.
+    pub fn shared(&self, size: u64, project: &Hash) -> Option<Arc<Shared>> {
+        let kept = lock(&self.shared);
+        let found = kept.by_project.get(project);
+        found.filter(|_| kept.size == size).cloned()
+    }
+
+    /// Keeps it, in place of what is of a smaller size.
+    pub fn share(&self, size: u64, project: Hash, shared: &Arc<Shared>) {
+        let mut kept = lock(&self.shared);
+        if size > kept.size || kept.by_project.len() >= PROJECTS {
+            kept.by_project.clear();
+        }
+        // Whoever read an older checkpoint must not put it in a newer one's place.
+        if size >= kept.size {
+            kept.size = size;
+            kept.by_project.insert(project, Arc::clone(shared));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use ledger::state::{Current, Leaves, StateDocument};
+
+    #[test]
+    fn what_bundles_share_is_that_of_the_newest_size_and_bounded() {
+        let head = ledger::bundle::Head {
+            leaf: Vec::new(),
+            map: Default::default(),
+            proof: Vec::new(),
+            state: StateDocument {
+                end_of_life: Vec::new(),
+                frozen: false,
+                leaves: Leaves {
+                    root: [0; 32],
+                    size: 0,
+                },
+                project: Current {
+                    statement: [0; 32],
+                    version: 1,
+                },
+                revoked: Vec::new(),
+                withdrawn: [0; 32],
+            },
+            withdrawn: Default::default(),
+        };
+        let of = |note: &str| Arc::new(Shared::new(note, head.clone(), &[]).unwrap());
+        let kept = Kept::default();
+        let (old, new) = (of("old"), of("new"));
+        kept.share(7, [1; 32], &old);
+        assert_eq!(kept.shared(7, &[1; 32]), Some(Arc::clone(&old)));
+        assert_eq!(
+            (kept.shared(8, &[1; 32]), kept.shared(7, &[2; 32])),
+            (None, None)
+        );
+        kept.share(8, [2; 32], &new);
+        kept.share(7, [1; 32], &old);
+        assert_eq!(
+            (kept.shared(7, &[1; 32]), kept.shared(8, &[1; 32])),
+            (None, None)
+        );
+        for n in 0..=u8::MAX {
+            kept.share(8, [n; 32], &new);
+            assert!(lock(&kept.shared).by_project.len() <= PROJECTS);
+        }
+    }
 
     #[test]
     fn it_is_bounded_and_keeps_no_failures() {

@@ -214,7 +214,7 @@ async fn admit(app: &App, project: &str) -> Result<Value, String> {
         .check(&one.envelope, &one.statement, now)
         .map_err(|e| e.to_string())?;
     let answer = app
-        .queue_statement(one.envelope.clone(), one.statement.clone(), None)
+        .queue_statement(one.id, one.envelope.clone(), one.statement.clone(), None)
         .map_err(|e| e.to_string())?;
     let index = wait(answer).await?;
     app.settle().map_err(|e| e.to_string())?;
@@ -254,6 +254,7 @@ async fn wait(answer: oneshot::Receiver<Answer>) -> Result<u64, String> {
     answer
         .await
         .map_err(|_| "the server is stopping".to_owned())?
+        .map(|logged| logged.index)
         .map_err(|e| e.to_string())
 }
 

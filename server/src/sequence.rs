@@ -36,13 +36,30 @@ const FILL_BATCH: usize = 4096;
 /// Who operations are by.
 const OPERATOR: &str = "operator";
 
-/// An answer: the index at which the statement stands.
-pub type Answer = Result<u64, Rejection>;
+/// Where what was asked for stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its index; of a fill, the size reached.
+    pub index: u64,
+    /// The entry, if it was logged just now.
+    pub entry: Option<Entry>,
+}
+
+impl From<u64> for Logged {
+    fn from(index: u64) -> Self {
+        Self { index, entry: None }
+    }
+}
+
+/// An answer.
+pub type Answer = Result<Logged, Rejection>;
 
 /// What the sequencer is asked to log.
 pub enum Job {
     /// A statement that admission passed; a project's first one is admitted with it.
     Statement {
+        /// The envelope's PAE hash.
+        pae: Hash,
         /// The envelope.
         envelope: Envelope,
         /// What it says.
@@ -170,6 +187,15 @@ struct Batch {
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
 }
 
+impl Batch {
+    fn push(&mut self, leaf: Leaf, bytes: Vec<u8>, index: u64, accepted: bool) -> Logged {
+        let entry = Some(Entry::from(bytes.as_slice()));
+        self.leaves.push((leaf, bytes));
+        self.accepted.push(accepted);
+        Logged { index, entry }
+    }
+}
+
 impl Sequencer {
     /// Works until every [`Queue`] is gone and what they held is logged.
     ///
@@ -197,12 +223,13 @@ impl Sequencer {
         for job in jobs {
             match job {
                 Job::Statement {
+                    pae,
                     envelope,
                     statement,
                     reply,
                     ..
                 } => {
-                    let answer = self.statement(&mut batch, envelope, *statement, time);
+                    let answer = self.statement(&mut batch, pae, envelope, *statement, time);
                     batch.answers.push((reply, answer));
                 }
                 Job::Operation {
@@ -261,17 +288,17 @@ impl Sequencer {
     fn statement(
         &mut self,
         batch: &mut Batch,
+        pae: Hash,
         envelope: Envelope,
         statement: Statement,
         time: u64,
     ) -> Answer {
-        let pae = envelope.pae_hash();
         // The same PAE again, before or in this batch: the entry that stands.
         if let Some(index) = batch.standing.get(&pae) {
-            return Ok(*index);
+            return Ok((*index).into());
         }
         if let Some(index) = self.log.index.by_pae(&pae)? {
-            return Ok(index);
+            return Ok(index.into());
         }
         self.fold.recheck(&envelope, &statement, time)?;
         let is_project = matches!(statement.body, Body::Project(_));
@@ -280,8 +307,8 @@ impl Sequencer {
             statement,
             time,
         }));
-        let index = self.add(batch, leaf)?;
-        batch.standing.insert(pae, index);
+        let logged = self.add_passed(batch, leaf)?;
+        batch.standing.insert(pae, logged.index);
         if is_project {
             let (action, by) = (Action::Admitted, OPERATOR.to_owned());
             let admitted = OperationLeaf {
@@ -293,13 +320,11 @@ impl Sequencer {
             };
             self.add(batch, Leaf::Operation(admitted))?;
         }
-        Ok(index)
+        Ok(logged)
     }
 
     /// Encodes a leaf, applies it, and gives it its index.
     fn add(&mut self, batch: &mut Batch, leaf: Leaf) -> Answer {
-        let bytes = leaf.to_bytes()?;
-        let index = self.fold.size();
         // Asked before, so that a refused leaf is never counted.
         if let Leaf::Operation(o) = &leaf
             && o.action != Action::Refused
@@ -307,14 +332,21 @@ impl Sequencer {
         {
             return Err(Refusal::UnknownProject(ledger::hex32(&o.project)).into());
         }
+        let (bytes, index) = (leaf.to_bytes()?, self.fold.size());
         let accepted = match self.fold.apply(&leaf) {
             // Nothing was decided and nothing has moved: the leaf is not in this batch.
             Err(failed @ Refusal::LookUp { .. }) => return Err(failed.into()),
             outcome => outcome.is_ok(),
         };
-        batch.leaves.push((leaf, bytes));
-        batch.accepted.push(accepted);
-        Ok(index)
+        Ok(batch.push(leaf, bytes, index, accepted))
+    }
+
+    /// The same for a statement that [`Fold::recheck`] has just passed, whose rules are those
+    /// that [`Fold::apply`] would ask.
+    fn add_passed(&mut self, batch: &mut Batch, leaf: Leaf) -> Answer {
+        let (bytes, index) = (leaf.to_bytes()?, self.fold.size());
+        self.fold.follow(&leaf, true);
+        Ok(batch.push(leaf, bytes, index, true))
     }
 
     fn fill(&mut self, leaves: Vec<Vec<u8>>) -> Result<Answer, Error> {
@@ -329,7 +361,7 @@ impl Sequencer {
                 .map(|bytes| (read_leaf(&bytes), bytes))
                 .collect();
             if part.is_empty() {
-                return Ok(Ok(self.head.size));
+                return Ok(Ok(self.head.size.into()));
             }
             let accepted: Vec<bool> = part
                 .iter()

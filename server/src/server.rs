@@ -321,6 +321,7 @@ impl Handle {
         answer
             .blocking_recv()
             .map_err(|e| failed(&e))?
+            .map(|logged| logged.index)
             .map_err(|e| failed(&e))
     }
 

@@ -31,14 +31,6 @@ pub struct View {
     pub last: Option<Entry>,
 }
 
-impl View {
-    /// Whether the entry at `index` is in memory, in the partial bundle.
-    #[must_use]
-    pub fn holds(&self, index: u64) -> bool {
-        index < self.size && self.size - index <= self.tail.len() as u64
-    }
-}
-
 /// Reads from a view.
 pub struct Reader<'a> {
     /// What is public.

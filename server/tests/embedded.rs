@@ -231,7 +231,7 @@ fn the_golden_log_comes_out_of_the_store_as_it_went_in() {
             }
             // Byte for byte, but for the checkpoint's signatures, which other keys make here.
             let ours = countersign_server::bundles::make(server.log(), golden.entry.index);
-            let ours = ours.unwrap().unwrap();
+            let ours = Bundle::parse(&ours.unwrap().unwrap()).unwrap();
             let text = |note: &str| note.split("\n\n").next().unwrap().to_owned();
             assert_eq!(text(&ours.first), text(&golden.first));
             let first = golden.first.clone();

@@ -2,7 +2,8 @@
 
 use super::{Arrived, Client, MAX_BODY, Problem, Shared, blocking};
 use crate::admit::{Admitted, App};
-use crate::bundles;
+use crate::bundles::{self, Said};
+use crate::sequence::Logged;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
@@ -74,12 +75,14 @@ pub async fn submit(
 /// Admits a submission where that is quickest. Handing it to another thread and back costs about
 /// as much as one signature, so a small release is checked on the spot: what it keeps others
 /// waiting for is a fraction of a millisecond.
-async fn admit(app: &Arc<App>, client: Client, bytes: Bytes) -> Result<Admitted, Problem> {
+async fn admit(app: &Arc<App>, client: Client, bytes: Bytes) -> Result<(Said, Admitted), Problem> {
     let small = (bytes.len() <= SMALL)
         .then(|| app.read(&bytes))
         .transpose()?;
     let rest = match small {
-        Some(light) if light.is_light() => return Ok(app.admit(light, client.exempt)?),
+        Some(light) if light.is_light() => {
+            return Ok((light.said(), app.admit(light, client.exempt)?));
+        }
         rest => rest,
     };
     // Never closed, so this only waits.
@@ -90,14 +93,15 @@ async fn admit(app: &Arc<App>, client: Client, bytes: Bytes) -> Result<Admitted,
             Some(submission) => submission,
             None => app.read(&bytes)?,
         };
-        Ok(app.admit(submission, client.exempt)?)
+        Ok((submission.said(), app.admit(submission, client.exempt)?))
     })
     .await
 }
 
 async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Problem> {
-    let index = match admit(&app, client, bytes).await? {
-        Admitted::Stands(index) => index,
+    let (said, admitted) = admit(&app, client, bytes).await?;
+    let Logged { index, entry } = match admitted {
+        Admitted::Stands(index) => index.into(),
         Admitted::Pending(id) => {
             let body =
                 json!({ "apiVersion": API_VERSION, "project": hex32(&id), "status": "pending" });
@@ -114,20 +118,15 @@ async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Pr
         },
     };
     // What was just logged is in memory: another thread would cost more than it saves.
-    let at_hand = app.log.view().holds(index);
+    let at_hand = entry.is_some();
     let make = move || {
         if app.open && app.settle().is_err() {
             eprintln!(
                 "store: the trust documents of an admitted project could not be moved; the next start tries again"
             );
         }
-        let bundle = bundles::make(&app.log, index)?;
-        let bundle = bundle.ok_or_else(|| {
-            Problem::new(404, "no-statement", "no statement stands at that index")
-        })?;
-        bundle
-            .to_bytes()
-            .map_err(|_| Problem::new(500, "internal-encoding", "the bundle could not be encoded"))
+        let bundle = bundles::make_of(&app.log, index, &said, entry.as_ref())?;
+        bundle.ok_or_else(|| Problem::new(404, "no-statement", "no statement stands at that index"))
     };
     let bytes = if at_hand {
         make()?

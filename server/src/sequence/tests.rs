@@ -97,6 +97,7 @@ fn push(queue: &Queue, envelope: &Envelope) -> oneshot::Receiver<Answer> {
     let envelope = envelope.clone();
     queue
         .push(Job::Statement {
+            pae: envelope.pae_hash(),
             envelope,
             statement,
             place: None,
@@ -133,7 +134,7 @@ fn one_batch_takes_all_that_waits_and_twins_in_flight_are_one_entry() {
     sequencer.run(&jobs).unwrap();
     let indexes: Vec<u64> = answers
         .into_iter()
-        .map(|a| a.blocking_recv().unwrap().unwrap())
+        .map(|a| a.blocking_recv().unwrap().unwrap().index)
         .collect();
     // Statement, admitted, release, head: one batch.
     assert_eq!(indexes, [0, 2, 2, 0]);
