@@ -251,8 +251,8 @@ impl Server {
                 operator::listen(&data.layout.socket())?,
                 Arc::clone(&app),
             ));
-            let router = http::router(Arc::clone(&app));
-            let http = tokio::spawn(http::serve(listener, router, Arc::clone(&app), stopped));
+            let desk = http::Desk::new(Arc::clone(&app));
+            let http = tokio::spawn(http::serve(listener, desk, Arc::clone(&app), stopped));
             Ok::<_, Error>((addr, http))
         });
         let mut handle = Handle {

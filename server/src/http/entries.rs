@@ -4,15 +4,17 @@ use super::{Arrived, Client, MAX_BODY, Problem, Shared, blocking};
 use crate::admit::{Admitted, App};
 use crate::bundles::{self, Said};
 use crate::sequence::Logged;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use ledger::{API_VERSION, b64, hex32};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -21,55 +23,107 @@ const ACCEPTED: [&str; 2] = ["application/json", "application/vnd.dsse.envelope.
 /// Bytes of a submission that is read on the spot.
 const SMALL: usize = 8 * 1024;
 
+fn too_large() -> Problem {
+    Problem::new(
+        413,
+        "body-too-large",
+        format!("the body is over {MAX_BODY} bytes"),
+    )
+}
+
+fn not_whole() -> Problem {
+    Problem::new(400, "body-unreadable", "the body did not arrive whole")
+}
+
 /// A body within the limit, of an accepted type.
 pub(super) fn body(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
     accepted: &[&str],
 ) -> Result<Bytes, Problem> {
+    let body = body.map_err(|e| {
+        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            too_large()
+        } else {
+            not_whole()
+        }
+    });
+    checked(headers, accepted, body)
+}
+
+/// A body that was read, if it is of an accepted type.
+fn checked(
+    headers: &HeaderMap,
+    accepted: &[&str],
+    body: Result<Bytes, Problem>,
+) -> Result<Bytes, Problem> {
     let given = headers
         .get(header::CONTENT_TYPE)
         .and_then(|v| v.to_str().ok())
         .unwrap_or_default();
-    let media = given
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    if !accepted.contains(&media.as_str()) {
-        let detail = format!("Content-Type is {media:?}, want {}", accepted.join(" or "));
-        return Err(Problem::new(415, "unsupported-media-type", detail));
+    let media = given.split(';').next().unwrap_or_default().trim();
+    if accepted.iter().any(|a| a.eq_ignore_ascii_case(media)) {
+        return body;
     }
-    body.map_err(|e| {
-        if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(
-                413,
-                "body-too-large",
-                format!("the body is over {MAX_BODY} bytes"),
-            )
-        } else {
-            Problem::new(400, "body-unreadable", "the body did not arrive whole")
-        }
-    })
+    let media = media.to_ascii_lowercase();
+    let detail = format!("Content-Type is {media:?}, want {}", accepted.join(" or "));
+    Err(Problem::new(415, "unsupported-media-type", detail))
 }
 
-pub async fn submit(
+/// A submission, for whoever comes by the router.
+pub async fn submit_routed(
     State(app): Shared,
     Extension(client): Extension<Client>,
     Extension(arrived): Extension<Arrived>,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
+    submit(app, client, &arrived, request).await
+}
+
+/// Takes a submission; sets `arrived` once it was read.
+pub async fn submit(
+    app: Arc<App>,
+    client: Client,
+    arrived: &Arrived,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, whole) = request.into_parts();
+    let bytes = read(whole).await;
     arrived.0.store(true, Ordering::Relaxed);
     let shared = Arc::clone(&app);
     let answer = async move {
-        let bytes = body(&headers, bytes, &ACCEPTED)?;
+        let bytes = checked(&head.headers, &ACCEPTED, bytes)?;
         log(shared, client, bytes).await
     };
     answer
         .await
         .inspect_err(|e| app.log.metrics.refuse(e.kind()))
+}
+
+/// Reads a body of at most [`MAX_BODY`] bytes.
+async fn read(mut body: Body) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
+    let mut all = Vec::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|_| not_whole())?;
+        // What is no data is trailers, which say nothing to us.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if first.len().max(all.len()) + data.len() > MAX_BODY {
+            return Err(too_large());
+        }
+        // A small body comes in one piece, which need not be copied.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+        } else {
+            if all.is_empty() {
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.into() })
 }
 
 /// Admits a submission where that is quickest. Handing it to another thread and back costs about

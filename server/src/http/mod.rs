@@ -18,16 +18,21 @@ use crate::admit::App;
 use crate::log::Metrics;
 use crate::reject::whole_seconds;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, Method, header};
-use axum::middleware::{self, Next};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderValue, Method, Request, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
+/// Where submissions go.
+const ENTRIES: &str = "/api/v1/entries";
 /// Largest submission in bytes: a full leaf in base64, and room.
 pub const MAX_BODY: usize = 128 * 1024;
 /// Requests in hand at most; more are turned away at once. Those with a body have places of
@@ -49,17 +54,51 @@ struct Door {
     slots: Arc<[Semaphore; 2]>,
 }
 
+/// Answers requests.
+#[derive(Clone)]
+pub struct Desk {
+    door: Door,
+    router: TowerToHyperService<Router>,
+}
+
+impl Desk {
+    /// For the log of `app`.
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        let slots = Arc::new([Semaphore::new(READS), Semaphore::new(WRITES)]);
+        let router = TowerToHyperService::new(router(Arc::clone(&app)));
+        let door = Door { app, slots };
+        Self { door, router }
+    }
+
+    /// Answers one. What a router, its layers and its extractors cost is a fifth of a signature:
+    /// submissions, most of a busy log's work, go around it.
+    pub async fn answer(self, request: Request<Incoming>) -> Response {
+        let Self { door, router } = self;
+        let submission = request.method() == Method::POST && request.uri().path() == ENTRIES;
+        limits(door, request, async move |app, client, arrived, request| {
+            let mut request = request.map(Body::new);
+            if submission {
+                let answer = entries::submit(app, client, &arrived, request).await;
+                return answer.into_response();
+            }
+            request.extensions_mut().insert(client);
+            request.extensions_mut().insert(arrived);
+            match router.call(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        })
+        .await
+    }
+}
+
 /// All routes.
-pub fn router(app: Arc<App>) -> Router {
-    let slots = Arc::new([Semaphore::new(READS), Semaphore::new(WRITES)]);
-    let door = Door {
-        app: Arc::clone(&app),
-        slots,
-    };
+fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/checkpoint", get(tiles::checkpoint))
         .route("/tile/{*path}", get(tiles::tile))
-        .route("/api/v1/entries", post(entries::submit))
+        .route(ENTRIES, post(entries::submit_routed))
         .route("/api/v1/entries/{index}", get(entries::entry))
         .route("/api/v1/proofs/inclusion", get(entries::inclusion))
         .route("/api/v1/proofs/consistency", get(entries::consistency))
@@ -80,15 +119,18 @@ pub fn router(app: Arc<App>) -> Router {
             )
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(door, limits))
         .with_state(app)
 }
 
-async fn limits(
-    State(Door { app, slots }): State<Door>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Lets a request through to `inside` within its limits.
+async fn limits<F>(
+    Door { app, slots }: Door,
+    request: Request<Incoming>,
+    inside: impl FnOnce(Arc<App>, Client, Arrived, Request<Incoming>) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let [reads, writes] = &*slots;
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
     let (settings, metrics) = (&app.limits.settings, &app.log.metrics);
@@ -107,8 +149,6 @@ async fn limits(
         return problem.retry(whole_seconds(wait)).into_response();
     }
     let arrived = Arrived::default();
-    request.extensions_mut().insert(client);
-    request.extensions_mut().insert(arrived.clone());
     let Ok(_slot) = if reading { reads } else { writes }.try_acquire() else {
         return Problem::new(
             503,
@@ -118,7 +158,8 @@ async fn limits(
         .retry(1)
         .into_response();
     };
-    let Ok(mut response) = tokio::time::timeout(settings.request, next.run(request)).await else {
+    let answer = inside(Arc::clone(&app), client, arrived.clone(), request);
+    let Ok(mut response) = tokio::time::timeout(settings.request, answer).await else {
         let detail = format!("the request took more than {:?}", settings.request);
         return if arrived.0.load(Ordering::Relaxed) {
             let detail = format!("{detail}; it may be logged all the same: send it again");

@@ -2,16 +2,17 @@
 //! nothing, or a byte a minute, must not take what the log needs: above all not the file
 //! descriptors, since a batch whose files cannot be opened ends the process.
 
+use super::Desk;
 use super::peer::{Connections, PEER};
 use crate::admit::App;
 use crate::error::Error;
 use crate::log::Metrics;
-use axum::Router;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -75,7 +76,7 @@ impl Drop for Open {
 /// Serves until `stopped`, then finishes the requests in hand.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    desk: Desk,
     app: Arc<App>,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -115,7 +116,11 @@ pub async fn serve(
         // Who reads nothing of an answer is cut off by the system.
         let _ = set_tcp_user_timeout(&stream, milliseconds(settings.stall));
         let open = Open::new(Arc::clone(&app));
-        let service = TowerToHyperService::new(router.clone());
+        let desk = desk.clone();
+        let service = service_fn(move |request| {
+            let answer = desk.clone().answer(request);
+            async { Ok::<_, Infallible>(answer.await) }
+        });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let (connection, mut stopping) = (connection.into_owned(), stopping.clone());
         let life = settings.life;
