@@ -293,14 +293,15 @@ impl Sequencer {
         statement: Statement,
         time: u64,
     ) -> Answer {
-        // The same PAE again, before or in this batch: the entry that stands.
-        if let Some(index) = batch.standing.get(&pae) {
-            return Ok((*index).into());
+        // What stands already the rules refuse, whatever else they refuse: only then is it looked
+        // up whether the same PAE stands, before or in this batch. Its entry is the answer.
+        if let Err(refusal) = self.fold.recheck(&envelope, &statement, time) {
+            let before = match batch.standing.get(&pae) {
+                Some(index) => Some(*index),
+                None => self.log.index.by_pae(&pae)?,
+            };
+            return before.map(Logged::from).ok_or_else(|| refusal.into());
         }
-        if let Some(index) = self.log.index.by_pae(&pae)? {
-            return Ok(index.into());
-        }
-        self.fold.recheck(&envelope, &statement, time)?;
         let is_project = matches!(statement.body, Body::Project(_));
         let leaf = Leaf::Statement(Box::new(StatementLeaf {
             envelope,
