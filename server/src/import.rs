@@ -141,8 +141,10 @@ pub fn import(from: &Path, dir: &Path, options: &Options) -> Result<Imported, Er
         options,
         &mut copying,
     )?;
-    copying.blobs(from, &blobs)?;
+    // Blobs that are ahead of the hot state forbid signing, so they come after what may still
+    // be refused.
     copying::state(from, layout, head.is_none(), origin, &keys.vkeys())?;
+    copying.blobs(from, &blobs)?;
     if head.as_ref().is_none_or(|h| h.size < checkpoint.size) {
         commit(layout, head.as_ref(), &checkpoint, note, fold, copying)?;
     }

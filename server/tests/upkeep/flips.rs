@@ -140,7 +140,7 @@ fn data_directory(most: impl Fn(&str) -> usize) {
 #[test]
 fn a_flipped_byte_in_any_file_of_a_data_directory_is_found() {
     // The index's tables are alike, and each has a few files of its own.
-    data_directory(|name| if name.contains("/keyspaces/") { 4 } else { 30 });
+    data_directory(|name| if name.contains("/keyspaces/") { 3 } else { 20 });
 }
 
 /// Flips in every file of an export; there is no dead space.

@@ -341,11 +341,13 @@ fn what_is_not_this_logs_or_not_whole_is_refused_and_nothing_is_touched() {
     copy(&longer.path().join("public"), &left.path().join("public"));
     refuses(out.path(), left.path(), "never goes back");
     // A byte flipped in any part that is read.
+    let (trust, _) = under(out.path(), "state/trust").remove(0);
     for path in [
         "checkpoint",
         "tile/entries/000",
         "tile/0/000",
         "tile/1/000.p/1",
+        trust.to_str().unwrap(),
     ] {
         let dir = keys_only();
         let path = out.path().join(path);
