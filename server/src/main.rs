@@ -14,6 +14,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// What one thread allocates for a release another frees, which glibc's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A transparency log of software releases.
 #[derive(Parser)]
 #[command(name = "countersign-server", version)]
