@@ -7,18 +7,24 @@ use base64::engine::general_purpose::STANDARD;
 /// 64 lower-case hexadecimal digits.
 #[must_use]
 pub fn hex32(hash: &Hash) -> String {
-    const DIGITS: [u8; 16] = *b"0123456789abcdef";
-    let digit = |four_bits: u8| {
-        let digit = DIGITS.get(usize::from(four_bits));
-        char::from(digit.copied().unwrap_or_default())
-    };
-    // Many of these are written for each entry, and `hex::encode` takes longer than the hash.
-    let mut text = String::with_capacity(64);
-    for byte in hash {
-        text.push(digit(byte >> 4));
-        text.push(digit(byte & 15));
+    text(&digits(hash)).to_owned()
+}
+
+/// The digits as bytes. Many of these are written for each entry, and `hex::encode` takes longer
+/// than the hash: here the compiler makes all digits of a hash at once.
+fn digits(hash: &Hash) -> [u8; 64] {
+    let digit = |n: u8| n + if n < 10 { b'0' } else { b'a' - 10 };
+    let mut digits = [0; 64];
+    let (pairs, _) = digits.as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(hash) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
-    text
+    digits
+}
+
+fn text(digits: &[u8; 64]) -> &str {
+    // Always ASCII.
+    std::str::from_utf8(digits).unwrap_or_default()
 }
 
 /// Reads exactly 64 lower-case hexadecimal digits; anything else is `None`.
@@ -50,11 +56,11 @@ pub fn from_b64(text: &str) -> Option<Vec<u8>> {
 
 /// Serde: a hash as 64 lower-case hexadecimal digits.
 pub(crate) mod hex_hash {
-    use super::{Hash, from_hex32, hex32};
+    use super::{Hash, digits, from_hex32, text};
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     pub fn serialize<S: Serializer>(hash: &Hash, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&hex32(hash))
+        s.serialize_str(text(&digits(hash)))
     }
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Hash, D::Error> {
         let text = String::deserialize(d)?;
@@ -100,4 +106,17 @@ pub(crate) fn present<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'d
     d: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_has_its_two_digits() {
+        for byte in 0..=u8::MAX {
+            assert_eq!(hex32(&[byte; 32]), hex::encode([byte; 32]));
+            assert_eq!(from_hex32(&hex32(&[byte; 32])), Some([byte; 32]));
+        }
+    }
 }

@@ -76,12 +76,12 @@ impl<'a> Canonical<'a> {
         }
     }
 
-    fn object(self) -> Object<'a> {
+    fn object(self, members: usize) -> Object<'a> {
         self.out.push(b'{');
         Object {
             start: self.out.len(),
             out: self.out,
-            members: Vec::new(),
+            members: Vec::with_capacity(members),
             sorted: true,
         }
     }
@@ -199,11 +199,11 @@ impl<'a> ser::Serializer for Canonical<'a> {
     ) -> Result<Self::SerializeTupleVariant, JsonError> {
         Err(no_document())
     }
-    fn serialize_map(self, _: Option<usize>) -> Result<Object<'a>, JsonError> {
-        Ok(self.object())
+    fn serialize_map(self, members: Option<usize>) -> Result<Object<'a>, JsonError> {
+        Ok(self.object(members.unwrap_or_default()))
     }
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Object<'a>, JsonError> {
-        Ok(self.object())
+    fn serialize_struct(self, _: &'static str, members: usize) -> Result<Object<'a>, JsonError> {
+        Ok(self.object(members))
     }
     fn serialize_struct_variant(
         self,
