@@ -35,10 +35,16 @@ impl Log {
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(dir);
         let config = ureq::Agent::config_builder().http_status_as_error(false);
-        Self {
+        let log = Self {
             process: Process::start(command).unwrap(),
             agent: config.build().into(),
+        };
+        // Until what is on disk has been read again, caches keep a tile for a minute.
+        let done = "\ncountersign_start_check_done 1\n";
+        while !String::from_utf8_lossy(&log.get("/metrics").body).contains(done) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
         }
+        log
     }
 
     fn get(&self, path: &str) -> Answer {
