@@ -1,7 +1,7 @@
 //! The rest of the check of a start. Before its first signature the server has compared the
 //! tree's right edge and the ledger's state with the last checkpoint; here everything below is
 //! read again while the log is served: every entry hashed, every tile compared, the ledger
-//! folded. It takes a quarter of one core at most. Where something differs, the log does not
+//! folded. It takes a quarter of one core at most, a twentieth while entries come in. Where something differs, the log does not
 //! sign from then on, and is served as it is.
 //!
 //! Signatures of entries are not verified again: an entry whose bytes hash to what was signed
@@ -9,7 +9,7 @@
 
 use crate::error::Error;
 use crate::log::Log;
-use crate::metrics::Recheck as Progress;
+use crate::metrics::Metrics;
 use crate::source::LogSource;
 use crate::store::InIndex;
 use crate::view::View;
@@ -19,6 +19,8 @@ use ledger::statement::Body;
 use ledger::walk::{
     At, Finding, LookUp, Observer, Plan, Source, Stopped, Unreadable, Walked, walk,
 };
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -27,8 +29,15 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tlog::tile::{EntryTile, Tile};
 
-/// After so much work it rests three times as long, but no longer than that.
-const LONGEST_REST: Duration = Duration::from_millis(100);
+/// Its niceness.
+const LOWEST: i32 = 19;
+/// How many times as long as it works it rests; and where the log took entries meanwhile.
+const REST: u32 = 3;
+const REST_WHEN_BUSY: u32 = 19;
+/// But no longer than that.
+const LONGEST_REST: Duration = Duration::from_millis(300);
+/// How soon it notices, resting, that the server stops.
+const STEP: Duration = Duration::from_millis(20);
 
 /// The thread; dropping this stops it.
 pub(crate) struct Recheck {
@@ -65,6 +74,8 @@ impl Recheck {
         let thread = std::thread::Builder::new()
             .name("recheck".into())
             .spawn(move || {
+                // On Linux this is about the thread alone: it has what the others leave.
+                let _ = setpriority_process(Some(gettid()), LOWEST);
                 if log.read_only().is_none()
                     && let Err(why) = check(&log, &begun, &stopped)
                 {
@@ -109,7 +120,9 @@ fn check(log: &Log, begun: &Begun, stop: &AtomicBool) -> Result<(), String> {
         released: Some(LookUp(Arc::new(InIndex(Arc::clone(&log.index))))),
     };
     let mut ears = Ears {
-        progress: &log.metrics.recheck,
+        metrics: &log.metrics,
+        stop,
+        batches: log.metrics.batches.load(Ordering::Relaxed),
         firsts: &begun.firsts,
         since: Instant::now(),
         fatal: None,
@@ -178,7 +191,9 @@ impl Source for Stoppable<'_> {
 }
 
 struct Ears<'a> {
-    progress: &'a Progress,
+    metrics: &'a Metrics,
+    stop: &'a AtomicBool,
+    batches: u64,
     firsts: &'a HashMap<Hash, u64>,
     since: Instant,
     fatal: Option<Finding>,
@@ -201,9 +216,20 @@ impl Observer for Ears<'_> {
     }
 
     fn bundle(&mut self, _: &EntryTile, _: &[u8], at: &At<'_>) {
-        self.progress.reached(at.size);
-        std::thread::sleep(self.since.elapsed().saturating_mul(3).min(LONGEST_REST));
-        self.since = Instant::now();
+        self.metrics.recheck.reached(at.size);
+        let batches = self.metrics.batches.load(Ordering::Relaxed);
+        let times = if batches == self.batches {
+            REST
+        } else {
+            REST_WHEN_BUSY
+        };
+        let mut rest = self.since.elapsed().saturating_mul(times).min(LONGEST_REST);
+        while !rest.is_zero() && !self.stop.load(Ordering::Relaxed) {
+            let step = rest.min(STEP);
+            std::thread::sleep(step);
+            rest -= step;
+        }
+        (self.since, self.batches) = (Instant::now(), batches);
     }
 
     fn finding(&mut self, finding: Finding) {
