@@ -4,7 +4,7 @@
 
 use crate::check::Options;
 use crate::error::Error;
-use crate::frozen::{Frozen, Item, names, own_checkpoint, partial};
+use crate::frozen::{Frozen, Item, names, own_checkpoint};
 use crate::store::{Blobs as _, Disk, FileBlobs, make_dir, write_durably};
 use ledger::Hash;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use tlog::checkpoint::Checkpoint;
-use tlog::tile::EntryTile;
+use tlog::tile::{EntryTile, Tile};
 
 /// Bytes of tiles that are written and synced together, about.
 const TOGETHER: usize = 8 << 20;
@@ -198,10 +198,10 @@ fn forget(out: &Path, dir: &str, have: &BTreeSet<String>) -> Result<(), Error> {
 fn forget_partials(out: &Path, had: u64, size: u64) -> Result<(), Error> {
     let of = |size: u64| {
         let mut paths: BTreeSet<String> = (0..8)
-            .filter_map(|level| partial(size, level))
+            .filter_map(|level| Tile::partial(size, level))
             .map(|tile| tile.path())
             .collect();
-        let bundle = partial(size, 0).map(|tile| EntryTile {
+        let bundle = Tile::partial(size, 0).map(|tile| EntryTile {
             index: tile.index,
             width: tile.width,
         });

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tlog::checkpoint::Checkpoint;
 use tlog::hash::leaf_hash;
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, partial_width, width_at};
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile, width_at};
 use tlog::tree::{Edge, HashReader, TreeError, root_from_tiles};
 
 const WIDTH: u64 = TILE_WIDTH as u64;
@@ -228,23 +228,12 @@ impl Frozen {
                 };
                 each(&tile.path(), Item::File(public.join(tile.path())))?;
             }
-            if let Some(tile) = partial(size, level) {
+            if let Some(tile) = Tile::partial(size, level) {
                 each(&tile.path(), Item::Bytes(self.edge.partial(level).concat()))?;
             }
         }
         Ok(())
     }
-}
-
-/// The partial tile of `level` in a log of `size` leaves.
-pub(crate) fn partial(size: u64, level: u8) -> Option<Tile> {
-    let width = partial_width(size, level);
-    let index = size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
-    (width > 0).then_some(Tile {
-        level,
-        index,
-        width,
-    })
 }
 
 /// Reads a checkpoint of this log: signed by each of its keys.

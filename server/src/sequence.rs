@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 use tlog::hash::leaf_hash;
 use tlog::prover::Prover;
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle};
+use tlog::tile::{EntryTile, TILE_WIDTH, encode_bundle};
 use tlog::tree::Edge;
 use tokio::sync::oneshot;
 
@@ -381,12 +381,7 @@ impl Sequencer {
         let hashes: Vec<Hash> = leaves.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
         let mut blobs: Vec<(String, Vec<u8>)> = Vec::new();
         for full in self.edge.append(&hashes) {
-            let tile = Tile {
-                level: full.level,
-                index: full.index,
-                width: TILE_WIDTH,
-            };
-            blobs.push((tile.path(), full.bytes));
+            blobs.push((full.tile().path(), full.bytes));
         }
         let mut entries = Vec::with_capacity(leaves.len());
         for (index, (_, bytes)) in (first..).zip(leaves) {

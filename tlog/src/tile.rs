@@ -86,6 +86,18 @@ pub struct Tile {
 }
 
 impl Tile {
+    /// The last, partial tile of `level` in a tree of `size` leaves, if there is one.
+    #[must_use]
+    pub fn partial(size: u64, level: u8) -> Option<Self> {
+        let width = partial_width(size, level);
+        let index = rows(size, level) / u64::from(TILE_WIDTH);
+        (width > 0).then_some(Self {
+            level,
+            index,
+            width,
+        })
+    }
+
     /// The tile's path, without a leading slash.
     #[must_use]
     pub fn path(&self) -> String {
@@ -370,6 +382,15 @@ mod tests {
         assert_eq!(partial_width(70_000, 3), 0);
         assert_eq!(partial_width(u64::MAX, 7), 255);
         assert_eq!(partial_width(u64::MAX, 8), 0);
+        let partial = |level| Tile::partial(70_000, level).map(|t| t.path());
+        let paths: Vec<_> = (0..9).map(partial).collect();
+        let some = |path: &str| Some(path.to_owned());
+        assert_eq!(
+            paths[..2],
+            [some("tile/0/273.p/112"), some("tile/1/001.p/17")]
+        );
+        assert_eq!((&paths[2], &paths[3]), (&some("tile/2/000.p/1"), &None));
+        assert!(paths[3..].iter().all(Option::is_none));
         assert_eq!(width_at(70_000, 0, 272), 256);
         assert_eq!(width_at(70_000, 0, 273), 112);
         assert_eq!(width_at(70_000, 0, 274), 0);

@@ -22,7 +22,7 @@ use rs_merkle::MerkleTree;
 
 use crate::Hash;
 use crate::hash::{EMPTY_ROOT, Rfc6962, node_hash};
-use crate::tile::{TILE_WIDTH, partial_width, rows, width_at};
+use crate::tile::{TILE_WIDTH, Tile, partial_width, rows, width_at};
 
 /// Levels of tiles above leaves whose number fits in 64 bits.
 const MAX_LEVELS: u8 = 8;
@@ -282,6 +282,18 @@ pub struct FullTile {
     pub index: u64,
     /// Its 256 hashes, 8192 bytes.
     pub bytes: Vec<u8>,
+}
+
+impl FullTile {
+    /// Which tile it is.
+    #[must_use]
+    pub fn tile(&self) -> Tile {
+        Tile {
+            level: self.level,
+            index: self.index,
+            width: TILE_WIDTH,
+        }
+    }
 }
 
 /// The right edge of a tree: for each level the rows of its partial tile. Enough to append and to

@@ -4,7 +4,7 @@ use super::bundle::{self, Checked, Item, Keys, Signed};
 use super::{At, Counts, Finding, Mark, Observer, Source, Stopped, Walked};
 use crate::fold::{Fold, Refusal};
 use crate::leaf::Leaf;
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, partial_width};
+use tlog::tile::{EntryTile, Tile};
 use tlog::tree::{Edge, FullTile};
 
 pub(super) struct State<'a, S, O> {
@@ -175,11 +175,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
 
     /// Compares a tile that follows from the entries with the source's. Level 0 is done.
     fn compare(&mut self, full: FullTile) -> Result<(), Stopped> {
-        let tile = Tile {
-            level: full.level,
-            index: full.index,
-            width: TILE_WIDTH,
-        };
+        let tile = full.tile();
         if full.level > 0 {
             self.compare_with(&tile, &full.bytes)?;
         }
@@ -204,19 +200,10 @@ impl<S: Source, O: Observer> State<'_, S, O> {
 
     pub(super) fn end(mut self, size: u64) -> Result<Walked, Stopped> {
         if self.whole {
-            for level in 0..8 {
-                let width = partial_width(size, level);
-                if width == 0 {
-                    continue;
-                }
-                let tile = Tile {
-                    level,
-                    index: size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0),
-                    width,
-                };
-                let want = self.edge.partial(level).concat();
+            for tile in (0..8).filter_map(|level| Tile::partial(size, level)) {
+                let want = self.edge.partial(tile.level).concat();
                 // The worker compared level 0.
-                if level > 0 && self.source.has_partial_tiles() {
+                if tile.level > 0 && self.source.has_partial_tiles() {
                     self.compare_with(&tile, &want)?;
                 }
                 self.observer.tile(&tile, &want);

@@ -130,12 +130,7 @@ fn log() -> (Files, Hash) {
     let mut edge = Edge::new();
     let mut files = BTreeMap::new();
     for full in edge.append(&hashes) {
-        let tile = Tile {
-            level: full.level,
-            index: full.index,
-            width: TILE_WIDTH,
-        };
-        files.insert(tile.path(), full.bytes);
+        files.insert(full.tile().path(), full.bytes);
     }
     files.insert("tile/0/001.p/44".into(), edge.partial(0).concat());
     files.insert("tile/1/000.p/1".into(), edge.partial(1).concat());

@@ -6,7 +6,7 @@ use crate::store::{Blobs, FileBlobs, Head, Hot, SledHot, StoreError};
 use crate::view::Entry;
 use tlog::hash::leaf_hash;
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle};
-use tlog::tree::{Edge, FullTile, HashReader};
+use tlog::tree::{Edge, HashReader};
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 
@@ -105,7 +105,8 @@ impl Tree {
             .zip(self.first / WIDTH..)
         {
             let hashes: Vec<_> = part.iter().map(|e| leaf_hash(e)).collect();
-            blobs.extend(self.edge.append(&hashes).into_iter().map(named));
+            let full = self.edge.append(&hashes).into_iter();
+            blobs.extend(full.map(|t| (t.tile().path(), t.bytes)));
             if part.len() == usize::from(TILE_WIDTH) {
                 let width = TILE_WIDTH;
                 let bytes = encode_bundle(part).map_err(|e| damaged(e.to_string()))?;
@@ -123,13 +124,4 @@ impl Tree {
             .map(<[Entry]>::to_vec)
             .unwrap_or_default()
     }
-}
-
-fn named(full: FullTile) -> (String, Vec<u8>) {
-    let tile = Tile {
-        level: full.level,
-        index: full.index,
-        width: TILE_WIDTH,
-    };
-    (tile.path(), full.bytes)
 }
