@@ -49,6 +49,12 @@ fn number(bytes: &[u8]) -> Result<u64, StoreError> {
     Ok(u64::from_be_bytes(bytes))
 }
 
+/// The number under a key.
+fn found(keyspace: &Keyspace, key: &[u8]) -> Result<Option<u64>, StoreError> {
+    let bytes = keyspace.get(key).map_err(failed)?;
+    bytes.map(|b| number(&b)).transpose()
+}
+
 /// The rows under a prefix, each read from its log index and its value.
 fn hits<T>(
     keyspace: &Keyspace,
@@ -105,8 +111,7 @@ impl FjallIndex {
 
     /// A number under `meta`; 0 before the first batch.
     fn meta(&self, name: &str) -> Result<u64, StoreError> {
-        let bytes = self.meta.get(name).map_err(failed)?;
-        bytes.map_or(Ok(0), |b| number(&b))
+        Ok(found(&self.meta, name.as_bytes())?.unwrap_or_default())
     }
 }
 
@@ -176,19 +181,11 @@ impl Index for FjallIndex {
     }
 
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
-        self.pae
-            .get(pae)
-            .map_err(failed)?
-            .map(|b| number(&b))
-            .transpose()
+        found(&self.pae, pae)
     }
 
     fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError> {
-        self.purl
-            .get(purl)
-            .map_err(failed)?
-            .map(|b| number(&b))
-            .transpose()
+        found(&self.purl, purl)
     }
 
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
