@@ -5,8 +5,8 @@
 use crate::check::{self, Heard, Options};
 use crate::datadir::{Layout, Marker, Reading};
 use crate::error::Error;
-use crate::source::LogSource;
-use crate::store::{Blobs, FileBlobs, StoreError};
+use crate::source::{LogSource, Tiles, full_tiles_edge};
+use crate::store::{FileBlobs, StoreError};
 use crate::view::Entry;
 use ledger::Hash;
 use ledger::walk::{Source as _, Unreadable};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tlog::checkpoint::Checkpoint;
 use tlog::hash::leaf_hash;
 use tlog::tile::{EntryTile, TILE_WIDTH, Tile, width_at};
-use tlog::tree::{Edge, HashReader, TreeError, root_from_tiles};
+use tlog::tree::{Edge, root_from_tiles};
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 
@@ -66,57 +66,6 @@ fn refused(what: impl Into<String>) -> Error {
     Error::Export(what.into())
 }
 
-/// Full tiles as they are stored.
-struct Full<'a>(&'a FileBlobs);
-
-impl HashReader for Full<'_> {
-    type Error = StoreError;
-    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, StoreError> {
-        let tile = Tile {
-            level,
-            index,
-            width,
-        };
-        full(self.0, &tile)
-    }
-}
-
-fn full(blobs: &FileBlobs, tile: &Tile) -> Result<Vec<u8>, StoreError> {
-    let path = tile.path();
-    let bytes = blobs.get(&path)?;
-    bytes.ok_or_else(|| StoreError::Damaged(format!("{path} is missing")))
-}
-
-/// All tiles of a log, the beginnings of the full ones among them.
-struct All<'a>(&'a Frozen);
-
-impl HashReader for All<'_> {
-    type Error = StoreError;
-    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, StoreError> {
-        let (size, length) = (self.0.checkpoint.size, usize::from(width) * 32);
-        let mut bytes = if width_at(size, level, index) == TILE_WIDTH {
-            let width = TILE_WIDTH;
-            let tile = Tile {
-                level,
-                index,
-                width,
-            };
-            full(&self.0.blobs, &tile)?
-        } else {
-            self.0.edge.partial(level).concat()
-        };
-        bytes.truncate(length);
-        Ok(bytes)
-    }
-}
-
-fn unread(e: TreeError<StoreError>) -> Error {
-    match e {
-        TreeError::Read(e) => e.into(),
-        other => StoreError::Damaged(other.to_string()).into(),
-    }
-}
-
 impl Frozen {
     /// Reads where the log in `dir` stands, and checks that its checkpoint is its own and is
     /// that of the tree at its right edge. What lies to the left is not read here.
@@ -138,7 +87,7 @@ impl Frozen {
             own_checkpoint("the log's checkpoint", hot.note.as_bytes(), &origin, &vkeys)?;
         let blobs = FileBlobs::new(&layout.public());
         let held = hot.size - hot.tail.len() as u64;
-        let mut edge = Edge::from_full_tiles(held, &Full(&blobs)).map_err(unread)?;
+        let mut edge = full_tiles_edge(&blobs, held)?;
         let hashes: Vec<Hash> = hot.tail.iter().map(|e| leaf_hash(e)).collect();
         edge.append(&hashes);
         if checkpoint.size != hot.size || edge.root() != checkpoint.root {
@@ -166,7 +115,12 @@ impl Frozen {
 
     /// The root of the tree over the first `size` leaves.
     pub(crate) fn root_at(&self, size: u64) -> Result<Hash, Error> {
-        root_from_tiles(size, &All(self)).map_err(unread)
+        let tiles = Tiles {
+            blobs: &self.blobs,
+            size: self.checkpoint.size,
+            edge: &self.edge,
+        };
+        Ok(root_from_tiles(size, &tiles).map_err(StoreError::from)?)
     }
 
     /// Gives each item with its path, in order: what names the log, tiles and bundles, what

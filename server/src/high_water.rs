@@ -7,10 +7,11 @@
 
 use crate::datadir::DataDir;
 use crate::error::Error;
-use crate::kept::Kept;
 use crate::logkeys::LogKeys;
-use crate::store::{Blobs, Disk, Files, Hot as _, Mark, SledHot, StoreError, write_durably};
-use crate::view::{Reader, View};
+use crate::recover::standing;
+use crate::source::Tiles;
+use crate::store::{Blobs, Disk, Files, Mark, SledHot, StoreError, write_durably};
+use crate::view::View;
 use std::path::{Path, PathBuf};
 use tlog::tree::root_from_tiles;
 
@@ -90,13 +91,12 @@ pub(crate) fn check(
             ),
         ));
     }
-    let reader = Reader {
-        view,
+    let tiles = Tiles {
         blobs,
-        kept: &Kept::default(),
+        size: view.size,
+        edge: &view.edge,
     };
-    let root = root_from_tiles(mark.size, &reader)
-        .map_err(|e| Error::Store(StoreError::Damaged(e.to_string())))?;
+    let root = root_from_tiles(mark.size, &tiles).map_err(StoreError::from)?;
     if root != mark.root {
         return Err(other(
             path,
@@ -120,10 +120,7 @@ pub fn begin(data: &Path, path: &Path) -> Result<u64, Error> {
     let private = dir.layout.private();
     let keys = LogKeys::load(&private, &dir.origin)?;
     let hot = SledHot::open(&private.join("hot"))?;
-    let head = hot.head()?.ok_or_else(|| Error::HalfWritten {
-        dir: private.display().to_string(),
-        what: "the hot state in private/hot is empty: restore it".to_owned(),
-    })?;
+    let head = standing(&hot, &dir.layout)?;
     keys.verify(&head.checkpoint)?;
     if let Some(text) = read(path)? {
         let mark = keys.verify(&text).map_err(|e| other(path, e))?;

@@ -49,11 +49,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, Error> {
     let hot = SledHot::open(&layout.private().join("hot"))?;
     let blobs = FileBlobs::new(&layout.public());
-    // `init` made the first one: a log without a head has lost it, and never begins anew.
-    let head = hot.head()?.ok_or_else(|| Error::HalfWritten {
-        dir: layout.private().display().to_string(),
-        what: "the hot state in private/hot is empty: restore it".to_owned(),
-    })?;
+    let head = standing(&hot, layout)?;
     let path = layout.private().join("index");
     let index = open_index(&path, &head)?;
     let mut tree = Tree::default();
@@ -112,6 +108,15 @@ pub(crate) fn recover(
         durable: head.size - head.size % u64::from(TILE_WIDTH),
         head: claimed,
         read_only,
+    })
+}
+
+/// Where the log stands. `init` made the first head: a log without one has lost it, and never
+/// begins anew.
+pub(crate) fn standing(hot: &SledHot, layout: &Layout) -> Result<Head, Error> {
+    hot.head()?.ok_or_else(|| Error::HalfWritten {
+        dir: layout.private().display().to_string(),
+        what: "the hot state in private/hot is empty: restore it".to_owned(),
     })
 }
 

@@ -1,10 +1,78 @@
-//! A log's bytes as `ledger::walk` asks for them: full bundles and tiles from the blobs, and
-//! what no full bundle holds yet from memory, as a view or the hot state has it.
+//! A log's bytes: full bundles and tiles from the blobs, and what no full one holds yet from
+//! memory, as a view or the hot state has it. [`LogSource`] gives them as `ledger::walk` asks for
+//! them, [`Tiles`] as proofs do.
 
 use crate::store::{Blobs, StoreError};
 use crate::view::Entry;
 use ledger::walk::{Source, Unreadable};
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle};
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle, width_at};
+use tlog::tree::{Edge, HashReader, TreeError};
+
+/// A blob that must be there.
+///
+/// # Errors
+/// [`StoreError::Damaged`] where it is not.
+pub(crate) fn blob(blobs: &dyn Blobs, path: &str) -> Result<Vec<u8>, StoreError> {
+    let missing = || StoreError::Damaged(format!("{path} is missing"));
+    blobs.get(path)?.ok_or_else(missing)
+}
+
+/// The entries of a full bundle.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) fn full_bundle(blobs: &dyn Blobs, index: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    let width = TILE_WIDTH;
+    let path = EntryTile { index, width }.path();
+    let bytes = blob(blobs, &path)?;
+    parse_bundle(&bytes, TILE_WIDTH).map_err(|e| StoreError::Damaged(format!("{path}: {e}")))
+}
+
+/// The tiles of hashes of a tree of `size` leaves: those that are full as they are stored, the
+/// others from the edge.
+pub(crate) struct Tiles<'a> {
+    pub(crate) blobs: &'a dyn Blobs,
+    pub(crate) size: u64,
+    pub(crate) edge: &'a Edge,
+}
+
+impl HashReader for Tiles<'_> {
+    type Error = StoreError;
+
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, StoreError> {
+        let tile = |width| Tile {
+            level,
+            index,
+            width,
+        };
+        let whole = if width_at(self.size, level, index) == TILE_WIDTH {
+            blob(self.blobs, &tile(TILE_WIDTH).path())?
+        } else {
+            self.edge.partial(level).concat()
+        };
+        let rows = whole.get(..usize::from(width) * 32).map(<[u8]>::to_vec);
+        let short = || StoreError::Damaged(format!("{} is too short", tile(width).path()));
+        rows.ok_or_else(short)
+    }
+}
+
+/// The edge of a tree of which only full tiles are stored.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) fn full_tiles_edge(blobs: &dyn Blobs, size: u64) -> Result<Edge, StoreError> {
+    let edge = &Edge::new();
+    Ok(Edge::from_full_tiles(size, &Tiles { blobs, size, edge })?)
+}
+
+impl From<TreeError<StoreError>> for StoreError {
+    fn from(e: TreeError<StoreError>) -> Self {
+        match e {
+            TreeError::Read(e) => e,
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
 
 /// A log at one fixed size. Partial tiles of hashes are not asked for: none is stored.
 #[derive(Clone, Copy)]

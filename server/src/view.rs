@@ -2,11 +2,12 @@
 //! from full blobs. Immutable, so that readers never wait for the sequencer.
 
 use crate::kept::Kept;
+use crate::source::{Tiles, blob, full_bundle};
 use crate::store::{Blobs, StoreError};
 use std::sync::Arc;
 use tlog::Hash;
 use tlog::prover::{Prover, read_inner};
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle, width_at};
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, width_at};
 use tlog::tree::{Edge, HashReader, TreeError, prove_consistency, prove_inclusion};
 
 /// An entry's bytes, shared between the views that hold it.
@@ -63,11 +64,6 @@ impl From<TreeError<ReadError>> for ReadError {
 }
 
 impl Reader<'_> {
-    fn blob(&self, path: &str) -> Result<Vec<u8>, ReadError> {
-        let missing = || StoreError::Damaged(format!("{path} is missing"));
-        Ok(self.blobs.get(path)?.ok_or_else(missing)?)
-    }
-
     /// Checks that the view has `width` rows there; true where the tile is full.
     fn covered(&self, level: u8, index: u64, width: u16) -> Result<bool, ReadError> {
         let have = width_at(self.view.size, level, index);
@@ -82,20 +78,13 @@ impl Reader<'_> {
     /// # Errors
     /// [`ReadError`].
     pub fn hashes(&self, tile: &Tile) -> Result<Vec<u8>, ReadError> {
-        let bytes = usize::from(tile.width) * 32;
-        let whole = if self.covered(tile.level, tile.index, tile.width)? {
-            self.blob(
-                &Tile {
-                    width: TILE_WIDTH,
-                    ..*tile
-                }
-                .path(),
-            )?
-        } else {
-            self.view.edge.partial(tile.level).concat()
+        self.covered(tile.level, tile.index, tile.width)?;
+        let tiles = Tiles {
+            blobs: self.blobs,
+            size: self.view.size,
+            edge: &self.view.edge,
         };
-        let rows = whole.get(..bytes).map(<[u8]>::to_vec);
-        rows.ok_or_else(|| StoreError::Damaged(format!("{} is too short", tile.path())).into())
+        Ok(tiles.tile(tile.level, tile.index, tile.width)?)
     }
 
     /// The entries of a bundle.
@@ -105,16 +94,8 @@ impl Reader<'_> {
     pub fn entries(&self, tile: &EntryTile) -> Result<Vec<Entry>, ReadError> {
         let width = usize::from(tile.width);
         let mut entries: Vec<Entry> = if self.covered(0, tile.index, tile.width)? {
-            let bytes = self.blob(
-                &EntryTile {
-                    width: TILE_WIDTH,
-                    ..*tile
-                }
-                .path(),
-            )?;
-            let parsed =
-                parse_bundle(&bytes, TILE_WIDTH).map_err(|e| StoreError::Damaged(e.to_string()))?;
-            parsed.into_iter().map(Entry::from).collect()
+            let entries = full_bundle(self.blobs, tile.index)?;
+            entries.into_iter().map(Entry::from).collect()
         } else {
             self.view.tail.clone()
         };
@@ -131,7 +112,7 @@ impl Reader<'_> {
     /// [`ReadError`].
     pub fn bundle(&self, tile: &EntryTile) -> Result<Vec<u8>, ReadError> {
         if tile.width == TILE_WIDTH && self.covered(0, tile.index, tile.width)? {
-            return self.blob(&tile.path());
+            return Ok(blob(self.blobs, &tile.path())?);
         }
         Ok(encode_bundle(&self.entries(tile)?).map_err(|e| StoreError::Damaged(e.to_string()))?)
     }
@@ -151,11 +132,8 @@ impl Reader<'_> {
         if width < TILE_WIDTH {
             return self.view.tail.get(offset).cloned().ok_or(none);
         }
-        let path = EntryTile { index: tile, width }.path();
-        let bundle = self.blob(&path)?;
-        let parsed = parse_bundle(&bundle, TILE_WIDTH)
-            .map_err(|e| StoreError::Damaged(format!("{path}: {e}")))?;
-        parsed.into_iter().nth(offset).map(Entry::from).ok_or(none)
+        let entries = full_bundle(self.blobs, tile)?;
+        entries.into_iter().nth(offset).map(Entry::from).ok_or(none)
     }
 
     /// The same for an entry that many bundles hold.

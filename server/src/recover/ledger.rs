@@ -2,9 +2,10 @@
 //! entries after those that it has.
 
 use super::damaged;
-use super::tree::{Tree, blob, bundle};
+use super::tree::Tree;
 use crate::error::Error;
 use crate::log::{index_rows, read_leaf, save_state};
+use crate::source::{blob, full_bundle};
 use crate::store::{FileBlobs, FjallIndex, Head, InIndex, Index, IndexBatch};
 use crate::view::Entry;
 use ledger::fold::{Fold, Refusal, SavedProject};
@@ -137,7 +138,7 @@ impl Ledger<'_> {
             let held = self.tree.held.get(from..).unwrap_or_default();
             return Ok(held.get(..width).unwrap_or(held).to_vec());
         }
-        let entries = bundle(self.blobs, index)?;
+        let entries = full_bundle(self.blobs, index)?;
         let tile = Tile {
             level: 0,
             index,

@@ -2,11 +2,12 @@
 
 use super::damaged;
 use crate::error::Error;
-use crate::store::{Blobs, FileBlobs, Head, Hot, SledHot, StoreError};
+use crate::source::{full_bundle, full_tiles_edge};
+use crate::store::{Blobs, FileBlobs, Head, Hot, SledHot};
 use crate::view::Entry;
 use tlog::hash::leaf_hash;
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, encode_bundle, parse_bundle};
-use tlog::tree::{Edge, HashReader};
+use tlog::tile::{EntryTile, TILE_WIDTH, encode_bundle};
+use tlog::tree::Edge;
 
 const WIDTH: u64 = TILE_WIDTH as u64;
 
@@ -21,34 +22,6 @@ pub(super) struct Tree {
     pub(super) held: Vec<Entry>,
     /// The last leaf.
     pub(super) last: Option<Entry>,
-}
-
-/// Full tiles as the store has them.
-struct Tiles<'a>(&'a FileBlobs);
-
-impl HashReader for Tiles<'_> {
-    type Error = StoreError;
-    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, StoreError> {
-        let tile = Tile {
-            level,
-            index,
-            width,
-        };
-        blob(self.0, &tile.path())
-    }
-}
-
-pub(super) fn blob(blobs: &FileBlobs, path: &str) -> Result<Vec<u8>, StoreError> {
-    let missing = || StoreError::Damaged(format!("{path} is missing"));
-    blobs.get(path)?.ok_or_else(missing)
-}
-
-/// The entries of a full bundle.
-pub(super) fn bundle(blobs: &FileBlobs, index: u64) -> Result<Vec<Vec<u8>>, Error> {
-    let width = TILE_WIDTH;
-    let path = EntryTile { index, width }.path();
-    let bytes = blob(blobs, &path)?;
-    parse_bundle(&bytes, TILE_WIDTH).map_err(|e| damaged(format!("{path}: {e}")))
 }
 
 impl Tree {
@@ -67,10 +40,7 @@ impl Tree {
             return Err(damaged("the hot state lacks an entry"));
         }
         let held: Vec<Entry> = entries.into_iter().map(|(_, e)| Entry::from(e)).collect();
-        let edge = Edge::from_full_tiles(first, &Tiles(blobs)).map_err(|e| match e {
-            tlog::tree::TreeError::Read(e) => Error::Store(e),
-            other => damaged(other.to_string()),
-        })?;
+        let edge = full_tiles_edge(blobs, first)?;
         let mut tree = Self {
             edge,
             first,
@@ -91,7 +61,9 @@ impl Tree {
         tree.last = match tree.held.last() {
             Some(last) => Some(last.clone()),
             None if head.size == 0 => None,
-            None => bundle(blobs, head.size / WIDTH - 1)?.pop().map(Entry::from),
+            None => full_bundle(blobs, head.size / WIDTH - 1)?
+                .pop()
+                .map(Entry::from),
         };
         Ok(tree)
     }
