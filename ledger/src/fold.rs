@@ -531,8 +531,11 @@ impl Fold {
         }
     }
 
-    /// Whether a leaf is accepted.
-    fn decide(&self, leaf: &Leaf) -> Result<(), Refusal> {
+    /// Whether a leaf would be accepted now, by all that [`Fold::apply`] asks.
+    ///
+    /// # Errors
+    /// The [`Refusal`].
+    pub fn decide(&self, leaf: &Leaf) -> Result<(), Refusal> {
         let index = self.size;
         match leaf {
             Leaf::Statement(s) => self.rules(&s.envelope, &s.statement, s.time),

@@ -181,19 +181,10 @@ pub struct Sequencer {
 }
 
 struct Batch {
-    leaves: Vec<(Leaf, Vec<u8>)>,
-    accepted: Vec<bool>,
+    /// Each was accepted.
+    leaves: Vec<(Leaf, Entry)>,
     standing: HashMap<Hash, u64>,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
-}
-
-impl Batch {
-    fn push(&mut self, leaf: Leaf, bytes: Vec<u8>, index: u64, accepted: bool) -> Logged {
-        let entry = Some(Entry::from(bytes.as_slice()));
-        self.leaves.push((leaf, bytes));
-        self.accepted.push(accepted);
-        Logged { index, entry }
-    }
 }
 
 impl Sequencer {
@@ -215,7 +206,6 @@ impl Sequencer {
         let time = unix_now().max(self.fold.last_time());
         let mut batch = Batch {
             leaves: Vec::new(),
-            accepted: Vec::new(),
             standing: HashMap::new(),
             answers: Vec::new(),
         };
@@ -256,7 +246,8 @@ impl Sequencer {
             let head = self.fold.next_head(time);
             self.add(&mut batch, head)
                 .map_err(|e| Error::Fill(format!("ledger head: {e}")))?;
-            self.commit(&batch.leaves, &batch.accepted)?;
+            let accepted = vec![true; batch.leaves.len()];
+            self.commit(&batch.leaves, &accepted)?;
         }
         for (reply, answer) in batch.answers {
             // Whoever asked may have gone; the entry stands all the same.
@@ -324,30 +315,20 @@ impl Sequencer {
         Ok(logged)
     }
 
-    /// Encodes a leaf, applies it, and gives it its index.
+    /// Adds a leaf that the ledger accepts. One that it refuses is not counted.
     fn add(&mut self, batch: &mut Batch, leaf: Leaf) -> Answer {
-        // Asked before, so that a refused leaf is never counted.
-        if let Leaf::Operation(o) = &leaf
-            && o.action != Action::Refused
-            && self.fold.project(&o.project).is_none()
-        {
-            return Err(Refusal::UnknownProject(ledger::hex32(&o.project)).into());
-        }
-        let (bytes, index) = (leaf.to_bytes()?, self.fold.size());
-        let accepted = match self.fold.apply(&leaf) {
-            // Nothing was decided and nothing has moved: the leaf is not in this batch.
-            Err(failed @ Refusal::LookUp { .. }) => return Err(failed.into()),
-            outcome => outcome.is_ok(),
-        };
-        Ok(batch.push(leaf, bytes, index, accepted))
+        self.fold.decide(&leaf)?;
+        self.add_passed(batch, leaf)
     }
 
-    /// The same for a statement that [`Fold::recheck`] has just passed, whose rules are those
-    /// that [`Fold::apply`] would ask.
+    /// The same for a leaf that was asked about just now: encodes it, applies it, and gives it
+    /// its index.
     fn add_passed(&mut self, batch: &mut Batch, leaf: Leaf) -> Answer {
-        let (bytes, index) = (leaf.to_bytes()?, self.fold.size());
+        let (entry, index) = (Entry::from(leaf.to_bytes()?), self.fold.size());
         self.fold.follow(&leaf, true);
-        Ok(batch.push(leaf, bytes, index, true))
+        batch.leaves.push((leaf, Arc::clone(&entry)));
+        let entry = Some(entry);
+        Ok(Logged { index, entry })
     }
 
     fn fill(&mut self, leaves: Vec<Vec<u8>>) -> Result<Answer, Error> {
@@ -359,7 +340,7 @@ impl Sequencer {
             let part: Vec<_> = leaves
                 .by_ref()
                 .take(FILL_BATCH)
-                .map(|bytes| (read_leaf(&bytes), bytes))
+                .map(|bytes| (read_leaf(&bytes), Entry::from(bytes)))
                 .collect();
             if part.is_empty() {
                 return Ok(Ok(self.head.size.into()));
@@ -376,7 +357,7 @@ impl Sequencer {
     }
 
     /// Makes leaves that the fold has taken durable, then public, then findable.
-    fn commit(&mut self, leaves: &[(Leaf, Vec<u8>)], accepted: &[bool]) -> Result<(), Error> {
+    fn commit(&mut self, leaves: &[(Leaf, Entry)], accepted: &[bool]) -> Result<(), Error> {
         let (first, began) = (self.head.size, Instant::now());
         let hashes: Vec<Hash> = leaves.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
         let mut blobs: Vec<(String, Vec<u8>)> = Vec::new();
@@ -385,8 +366,8 @@ impl Sequencer {
         }
         let mut entries = Vec::with_capacity(leaves.len());
         for (index, (_, bytes)) in (first..).zip(leaves) {
-            entries.push((index, bytes.clone()));
-            self.tail.push(Entry::from(bytes.as_slice()));
+            entries.push((index, bytes.to_vec()));
+            self.tail.push(Arc::clone(bytes));
             if self.tail.len() == usize::from(TILE_WIDTH) {
                 let bundle = encode_bundle(&self.tail).map_err(|e| Error::Fill(e.to_string()))?;
                 let tile = EntryTile {
@@ -421,9 +402,7 @@ impl Sequencer {
             mark.raise(&checkpoint)?;
         }
         self.durable = size - size % u64::from(TILE_WIDTH);
-        let last = leaves
-            .last()
-            .map(|(_, bytes)| Entry::from(bytes.as_slice()));
+        let last = leaves.last().map(|(_, bytes)| Arc::clone(bytes));
         let view = View {
             size,
             root,
