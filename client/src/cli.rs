@@ -33,6 +33,8 @@ enum Command {
     Trust(cmd::trust::TrustCommand),
     /// Verify files that are here, offline
     Verify(cmd::verify::VerifyArgs),
+    /// Give bundles the newest view: what was revoked and withdrawn since they were made
+    Refresh(cmd::refresh::RefreshArgs),
     /// Download an artifact; it appears at its place only once it is verified
     Get(cmd::get::GetArgs),
     /// Download, verify, and only then run: the replacement for `curl | bash`
@@ -85,6 +87,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Submit(a) => cmd::sign::submit(a),
         Command::Trust(c) => cmd::trust::run(c),
         Command::Verify(a) => cmd::verify::run(a),
+        Command::Refresh(a) => cmd::refresh::run(a),
         Command::Get(a) => cmd::get::run(a),
         Command::Log(c) => cmd::log::run(c),
         Command::Run(a) => {

@@ -78,6 +78,24 @@ impl Fail {
         self
     }
 
+    /// Puts this in the place of `worst` where it is graver: not to be trusted, before wrong
+    /// usage, before not checked.
+    pub(crate) fn keep_graver(self, worst: &mut Option<Self>) {
+        let rank = |code: u8| [0, 3, 1, 2].get(usize::from(code)).copied().unwrap_or(3);
+        if worst
+            .as_ref()
+            .is_none_or(|w| rank(self.code) > rank(w.code))
+        {
+            *worst = Some(self);
+        }
+    }
+
+    /// The same, of which everything was shown already: only its exit code is left.
+    pub(crate) fn shown(self) -> Self {
+        let message = String::new();
+        Self { message, ..self }
+    }
+
     /// For a person, a line a fact. What came from outside can neither steer the terminal nor
     /// pass for a line of ours: further lines are set in.
     #[must_use]

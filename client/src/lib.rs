@@ -40,3 +40,4 @@ pub mod refused;
 mod signed;
 pub mod verdict;
 pub mod verify;
+mod view;

@@ -151,20 +151,15 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes up what a verdict proved, and saves it where that is new. What other processes
-    /// remembered since this memory was loaded is kept: the file is read again under a lock
-    /// (`<path>.lock`), so that no process sets it back.
+    /// Takes up, by `learn`, what was proven, and saves it where that is new. What other
+    /// processes remembered since this memory was loaded is kept: the file is read again under a
+    /// lock (`<path>.lock`), so that no process sets it back.
     ///
     /// # Errors
     /// [`MemoryError`]; what is on disk is then as it was.
-    pub fn learn_at(
-        &mut self,
-        path: &Path,
-        origin: &str,
-        proven: &crate::verify::Proven,
-    ) -> Result<(), MemoryError> {
+    pub fn learn_at(&mut self, path: &Path, learn: impl Fn(&mut Self)) -> Result<(), MemoryError> {
         let mut known = self.clone();
-        known.learn(origin, proven);
+        learn(&mut known);
         if known == *self {
             return Ok(());
         }
@@ -187,7 +182,7 @@ impl Memory {
         lock.lock().map_err(io)?;
         let mut newest = Self::load(path)?;
         let before = newest.clone();
-        newest.learn(origin, proven);
+        learn(&mut newest);
         if newest != before {
             newest.save(path)?;
         }
@@ -197,7 +192,25 @@ impl Memory {
 
     /// Takes up what a verdict proved; never goes back.
     pub fn learn(&mut self, origin: &str, proven: &crate::verify::Proven) {
-        let seen = &proven.checkpoint;
+        self.learn_head(origin, &proven.project, &proven.checkpoint, &proven.head);
+        let key = release_key(&proven.project, &proven.artifact);
+        let release = self
+            .releases
+            .entry(key)
+            .or_insert_with(|| proven.release.clone());
+        if proven.release.index > release.index {
+            *release = proven.release.clone();
+        }
+    }
+
+    /// Takes up a head that was proven, whatever becomes of a release under it; never goes back.
+    pub fn learn_head(
+        &mut self,
+        origin: &str,
+        project: &Hash,
+        seen: &SeenCheckpoint,
+        proven: &SeenHead,
+    ) {
         let log = self
             .logs
             .entry(origin.to_owned())
@@ -207,21 +220,12 @@ impl Memory {
             *log = seen.clone();
         }
         log.view_time = view_time;
-        let project = hex32(&proven.project);
         let head = self
             .projects
-            .entry(project)
-            .or_insert_with(|| proven.head.clone());
-        if proven.head.size > head.size {
-            *head = proven.head.clone();
-        }
-        let key = release_key(&proven.project, &proven.artifact);
-        let release = self
-            .releases
-            .entry(key)
-            .or_insert_with(|| proven.release.clone());
-        if proven.release.index > release.index {
-            *release = proven.release.clone();
+            .entry(hex32(project))
+            .or_insert_with(|| proven.clone());
+        if proven.size > head.size {
+            *head = proven.clone();
         }
     }
 }

@@ -7,22 +7,20 @@
 //! Each step can be taken out by `--cfg without="<step>"` in a build of its own, which the
 //! tests use to show that every one of them matters. No feature of the crate does that.
 
-use crate::memory::{
-    Memory, SeenCheckpoint, SeenHead, SeenRelease, not_older, not_stale, release_key,
-};
+use crate::memory::{Memory, SeenRelease, not_older, not_stale, release_key};
 use crate::policy::Policy;
 pub use crate::refused::{Differ, Refused};
 use crate::refused::{differ, same};
 use crate::signed::{Signed, leaf_time, max_age, min_age};
 pub use crate::verdict::{Artifact, Proven, Verdict, Wanted};
-use ledger::bundle::{Bundle, Included};
+use crate::view::Views;
+pub use crate::view::verify_head;
+use ledger::bundle::Bundle;
 use ledger::fold::{check_first_statement, check_release};
-use ledger::leaf::{HeadLeaf, Leaf, StatementLeaf};
+use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::state::{StateDocument, withdrawn_keys};
 use ledger::statement::{Body, Project, Subject};
 use ledger::{Hash, hex32, names};
-use tlog::checkpoint::Checkpoint;
-use tlog::note::Note;
 
 fn statement(bytes: &[u8]) -> Result<StatementLeaf, String> {
     match Leaf::parse(bytes) {
@@ -49,45 +47,10 @@ pub fn verify(
     let seen = memory.logs.get(&policy.log.origin);
     let now = now.max(seen.map_or(0, |s| s.view_time));
 
-    // The head's checkpoint: origin, every log key, quorum.
-    // Where there is a later one, `first` needs no signature by a key of today's policy: the
-    // log's keys may have changed since, and the consistency proof makes it part of the view.
-    let first = Signed::read(&bundle.first, policy, now, bundle.latest.is_some())?;
-    let latest = match &bundle.latest {
-        Some(l) => Some((Signed::read(&l.checkpoint, policy, now, false)?, l)),
-        None => None,
-    };
-    let view = latest.as_ref().map_or(&first, |(signed, _)| signed);
-    step!("log-keys", view.log_keys(policy));
-    step!(
-        "quorum",
-        if view.quorum(policy) {
-            Ok(())
-        } else {
-            Err(Refused::Quorum)
-        }
-    );
-
-    // Consistency: the view extends the checkpoint of the publication.
-    if let Some((signed, l)) = &latest {
-        let (old, new) = (&first.checkpoint, &signed.checkpoint);
-        step!(
-            "consistency",
-            tlog::proof::verify_consistency(
-                old.size,
-                &old.root,
-                new.size,
-                &new.root,
-                &l.consistency
-            )
-            .map_err(|e| Refused::Consistency(e.to_string()))
-        );
-    }
-
-    // The head leaf is the checkpoint's last, and its map has the project's state.
+    // Checkpoints, consistency, head.
+    let views = Views::prove(bundle, &wanted.project.id, policy, now)?;
+    let (first, view) = (&views.first, views.view());
     let size = view.checkpoint.size;
-    let head = head_leaf(bundle, view)?;
-    step!("map", map_has(bundle, &head, &wanted.project.id));
 
     // The chain of project statements, from the pin to the state document's.
     let chain = chain(bundle, view, &wanted.project.id)?;
@@ -170,15 +133,8 @@ pub fn verify(
     step!("max-age", max_age(policy, view_time, now));
 
     // Memory.
-    let checkpoint = SeenCheckpoint {
-        checkpoint: view.text.clone(),
-        size,
-        root: hex32(&view.checkpoint.root),
-        view_time: view_time.unwrap_or(0),
-    };
-    for signed in std::iter::once(&first).chain(latest.iter().map(|(s, _)| s)) {
-        step!("fork", not_forked(signed, seen, policy));
-    }
+    let (checkpoint, head) = views.seen(bundle, policy);
+    step!("fork", views.not_forked(seen, policy));
     if let Some(r) = remembered
         && r.size > size
     {
@@ -194,10 +150,6 @@ pub fn verify(
         step!("rollback", not_older(index, newest));
     }
 
-    let head = SeenHead {
-        size,
-        state: bundle.head.state.clone(),
-    };
     let release_seen = SeenRelease {
         index,
         version: version.clone(),
@@ -219,46 +171,6 @@ pub fn verify(
             release: release_seen,
         },
     })
-}
-
-fn head_leaf(bundle: &Bundle, view: &Signed) -> Result<HeadLeaf, Refused> {
-    let last = view.checkpoint.size.checked_sub(1);
-    let index = last.ok_or_else(|| Refused::Head("a tree of size 0 verifies nothing".into()))?;
-    let included = Included {
-        index,
-        leaf: bundle.head.leaf.clone(),
-        proof: bundle.head.proof.clone(),
-    };
-    step!(
-        "head-inclusion",
-        view.includes(&included)
-            .map_err(|e| Refused::Head(e.to_string()))
-    );
-    match Leaf::parse(&bundle.head.leaf) {
-        Ok(Leaf::Head(h)) if h.entries == index || cfg!(without = "head-entries") => Ok(h),
-        Ok(Leaf::Head(h)) => Err(Refused::Head(format!(
-            "it covers {} entries, want {index}",
-            h.entries
-        ))),
-        Ok(_) => Err(Refused::Head(
-            "the checkpoint's last leaf is not a ledger head".into(),
-        )),
-        Err(e) => Err(Refused::Head(e.to_string())),
-    }
-}
-
-fn map_has(bundle: &Bundle, head: &HeadLeaf, project: &Hash) -> Result<(), Refused> {
-    let bad = |e: String| Refused::Map(e);
-    let want = bundle.head.state.hash().map_err(|e| bad(e.to_string()))?;
-    match tlog::prefix::verify(&head.map, project, &bundle.head.map)
-        .map_err(|e| bad(e.to_string()))?
-    {
-        Some(value) if value == want => Ok(()),
-        Some(_) => Err(bad(
-            "the state document is not the one that the map holds for this project".into(),
-        )),
-        None => Err(bad("the project is not in the log".into())),
-    }
 }
 
 /// The versions of the project with their log indexes and leaf times, oldest first.
@@ -366,25 +278,4 @@ fn subject<'a>(artifact: &Artifact<'_>, subjects: &'a [Subject]) -> Result<&'a S
         let listed: Vec<&str> = subjects.iter().map(|s| s.name.as_str()).collect();
         Refused::Name(differ(listed.join(", "), artifact.name))
     })
-}
-
-fn not_forked(
-    signed: &Signed,
-    seen: Option<&SeenCheckpoint>,
-    policy: &Policy,
-) -> Result<(), Refused> {
-    let c = &signed.checkpoint;
-    let fork = |size: u64, root: &str| size == c.size && root != hex32(&c.root);
-    if seen.is_some_and(|s| fork(s.size, &s.root)) {
-        return Err(Refused::Fork { size: c.size });
-    }
-    let floor = policy
-        .log
-        .checkpoint_floor
-        .as_deref()
-        .and_then(|t| Note::parse(t.as_bytes()).ok());
-    match floor.and_then(|n| Checkpoint::parse(&n.text).ok()) {
-        Some(f) if fork(f.size, &hex32(&f.root)) => Err(Refused::Fork { size: c.size }),
-        _ => Ok(()),
-    }
 }

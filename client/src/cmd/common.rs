@@ -1,7 +1,7 @@
 //! What several commands need: the policy, the state file, keys, the clock.
 
 use crate::fail::Fail;
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::verify::Refused;
 use clap::Args;
@@ -116,11 +116,32 @@ pub fn remember(
     proven: &crate::verify::Proven,
 ) -> Result<(), Fail> {
     memory
-        .learn_at(path, &policy.log.origin, proven)
-        .map_err(|e| {
-            Fail::usage("state-unwritable", e.to_string())
-                .hint("give --state FILE in a directory that can be written")
+        .learn_at(path, |m| m.learn(&policy.log.origin, proven))
+        .map_err(unwritable)
+}
+
+/// Takes up a head that was proven, and saves it.
+///
+/// # Errors
+/// Exit code 2.
+pub fn learn_head(
+    path: &Path,
+    memory: &mut Memory,
+    policy: &Policy,
+    project: &ledger::Hash,
+    checkpoint: &SeenCheckpoint,
+    head: &SeenHead,
+) -> Result<(), Fail> {
+    memory
+        .learn_at(path, |m| {
+            m.learn_head(&policy.log.origin, project, checkpoint, head)
         })
+        .map_err(unwritable)
+}
+
+fn unwritable(e: MemoryError) -> Fail {
+    Fail::usage("state-unwritable", e.to_string())
+        .hint("give --state FILE in a directory that can be written")
 }
 
 /// The clock, in Unix seconds.

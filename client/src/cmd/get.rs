@@ -8,6 +8,7 @@
 use super::common::{
     PolicyArgs, load_memory, load_policy, now, refused_to_fail, remember, state_path,
 };
+use super::refresh::{released, take_up};
 use super::verify::{parse_bundle, verdict_json, verdict_line};
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
@@ -19,7 +20,6 @@ use crate::verify::{Artifact, Verdict, Wanted};
 use clap::Args;
 use ledger::Hash;
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use ledger::leaf::Leaf;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -141,9 +141,21 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// Verifies the bundle against what it says of the artifact, and that its log still shows
-    /// the history that is remembered; the size is known after it.
+    /// Asks the log what has become of the project since the bundle was made, verifies the
+    /// bundle against what it says of the artifact, and that its log still shows the history that
+    /// is remembered; the size is known after it.
     pub(crate) fn check_bundle(&mut self) -> Result<(), Fail> {
+        if self.policy.log.url.is_some() {
+            take_up(
+                &self.fetcher,
+                &self.policy,
+                &self.project,
+                (&self.state, &mut self.memory),
+                &mut self.bundle,
+            )
+            .map_err(|f| f.detail("url", self.args.url.as_str()))?
+            .warn();
+        }
         // Where the leaf cannot be read or lacks the name, the verifier says so.
         let (sha256, size) = released(&self.bundle, &self.name).unwrap_or(([0; 32], 0));
         self.size = size;
@@ -327,15 +339,6 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
         sayln!("{line}");
     }
     Ok(())
-}
-
-/// What the bundle's release says of `name`: SHA-256 and size. Proves nothing by itself.
-fn released(bundle: &Bundle, name: &str) -> Option<(Hash, u64)> {
-    let Ok(Leaf::Statement(leaf)) = Leaf::parse(&bundle.entry.leaf) else {
-        return None;
-    };
-    let subject = leaf.statement.subject.iter().find(|s| s.name == name)?;
-    Some((subject.sha256, subject.size?))
 }
 
 /// The address without its query and fragment, and the rest.

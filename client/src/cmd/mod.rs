@@ -7,6 +7,7 @@ pub mod keys;
 pub mod log;
 pub mod project;
 pub mod publish;
+pub mod refresh;
 pub mod run;
 pub mod sign;
 pub mod trust;

@@ -1,9 +1,12 @@
-//! `countersign verify FILE…`: offline; opens no socket.
+//! `countersign verify FILE…`: offline; opens no socket, but with `--online`.
 
 use super::common::{
     PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
 };
+use super::refresh::take_up;
 use crate::fail::{Fail, visible};
+use crate::fetch::Fetcher;
+use crate::memory::Memory;
 use crate::policy::Policy;
 use crate::verify::{Artifact, Verdict, Wanted};
 use clap::Args;
@@ -33,6 +36,13 @@ pub struct VerifyArgs {
     /// The version that it must be
     #[arg(long)]
     version: Option<String>,
+    /// First ask the log what was revoked or withdrawn since the bundle was made; where it cannot
+    /// be reached, the policy's max-age decides whether the bundle's own view is new enough
+    #[arg(long)]
+    online: bool,
+    /// A further CA certificate (PEM) to trust for HTTPS
+    #[arg(long, value_name = "FILE", requires = "online")]
+    ca_file: Option<PathBuf>,
     /// Print one JSON object a file
     #[arg(long)]
     json: bool,
@@ -121,9 +131,13 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
     let policy = load_policy(&args.policy)?;
     let state = state_path(&args.policy)?;
     let mut memory = load_memory(&state)?;
+    let fetcher = args
+        .online
+        .then(|| Fetcher::new(args.ca_file.as_deref()))
+        .transpose()?;
     let mut worst: Option<Fail> = None;
     for file in &args.files {
-        match one(args, file, &policy, &memory) {
+        match one(args, file, &policy, (&state, &mut memory), fetcher.as_ref()) {
             Ok((verdict, line)) => {
                 sayln!("{line}");
                 // A place that cannot be written does not make the file bad: say it, go on.
@@ -138,31 +152,19 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
                 } else {
                     eprint!("{}", fail.human());
                 }
-                let rank = |code: u8| [0, 3, 1, 2].get(usize::from(code)).copied().unwrap_or(3);
-                if worst
-                    .as_ref()
-                    .is_none_or(|w| rank(fail.code) > rank(w.code))
-                {
-                    worst = Some(fail);
-                }
+                fail.keep_graver(&mut worst);
             }
         }
     }
-    match worst {
-        // Already shown, file by file.
-        Some(fail) => Err(Fail {
-            message: String::new(),
-            ..fail
-        }),
-        None => Ok(()),
-    }
+    worst.map_or(Ok(()), |fail| Err(fail.shown()))
 }
 
 fn one(
     args: &VerifyArgs,
     file: &Path,
     policy: &Policy,
-    memory: &crate::memory::Memory,
+    (state, memory): (&Path, &mut Memory),
+    fetcher: Option<&Fetcher>,
 ) -> Result<(Verdict, String), Fail> {
     let own = file
         .file_name()
@@ -177,7 +179,10 @@ fn one(
         path.push(".bundle");
         PathBuf::from(path)
     };
-    let bundle = read_bundle(&args.bundle.clone().unwrap_or_else(beside))?;
+    let mut bundle = read_bundle(&args.bundle.clone().unwrap_or_else(beside))?;
+    if let Some(fetcher) = fetcher {
+        take_up(fetcher, policy, project, (state, &mut *memory), &mut bundle)?.warn();
+    }
     let (sha256, size) = hash_file(file, |_| {})?;
     let wanted = Wanted {
         project,

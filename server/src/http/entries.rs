@@ -180,7 +180,7 @@ async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Pr
             );
         }
         let bundle = bundles::make_of(&app.log, index, &said, entry.as_ref())?;
-        bundle.ok_or_else(|| Problem::new(404, "no-statement", "no statement stands at that index"))
+        bundle.ok_or_else(no_statement)
     };
     let bytes = if at_hand {
         make()?
@@ -219,6 +219,24 @@ pub async fn entry(State(app): Shared, Path(index): Path<String>) -> Result<Json
         ))
     })
     .await
+}
+
+/// The bundle of a statement at the last checkpoint: a newer view for whoever has an older one.
+pub async fn bundle(
+    State(app): Shared,
+    Path(index): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let index = number(&index, "the index")?;
+    let bytes = blocking(move || {
+        let bundle = bundles::make(&app.log, index)?;
+        bundle.ok_or_else(no_statement)
+    })
+    .await?;
+    Ok(([(header::CONTENT_TYPE, ledger::bundle::MEDIA_TYPE)], bytes))
+}
+
+fn no_statement() -> Problem {
+    Problem::new(404, "no-statement", "no statement stands at that index")
 }
 
 fn hashes(proof: &[ledger::Hash]) -> Vec<String> {

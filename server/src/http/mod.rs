@@ -100,6 +100,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/tile/{*path}", get(tiles::tile))
         .route(ENTRIES, post(entries::submit_routed))
         .route("/api/v1/entries/{index}", get(entries::entry))
+        .route("/api/v1/entries/{index}/bundle", get(entries::bundle))
         .route("/api/v1/proofs/inclusion", get(entries::inclusion))
         .route("/api/v1/proofs/consistency", get(entries::consistency))
         .route("/api/v1/digests/{sha256}", get(lookups::digest))
