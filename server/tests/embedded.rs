@@ -279,8 +279,13 @@ impl Index for HeldBack {
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
         self.0.by_digest(digest, limit)
     }
-    fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError> {
-        self.0.by_project(project, limit)
+    fn by_project(
+        &self,
+        project: &Hash,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ProjectHit>, StoreError> {
+        self.0.by_project(project, from, limit)
     }
 }
 

@@ -41,7 +41,7 @@ fn sound(dir: &Path, paes: &[Hash]) {
             .map(|pae| {
                 (
                     index.by_pae(pae).unwrap(),
-                    index.by_project(pae, 100).unwrap(),
+                    index.by_project(pae, 0, 100).unwrap(),
                 )
             })
             .collect();

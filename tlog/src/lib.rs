@@ -11,6 +11,7 @@
 pub mod checkpoint;
 pub mod cosignature;
 pub mod hash;
+pub mod in_memory;
 pub mod note;
 pub mod policy;
 pub mod prefix;

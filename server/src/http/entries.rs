@@ -195,7 +195,7 @@ async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Pr
     Ok((headers, bytes).into_response())
 }
 
-fn number(text: &str, what: &str) -> Result<u64, Problem> {
+pub(super) fn number(text: &str, what: &str) -> Result<u64, Problem> {
     let plain = !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_digit())
         && (text == "0" || !text.starts_with('0'));

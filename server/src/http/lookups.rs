@@ -1,15 +1,21 @@
 //! Look-ups: an artifact's releases, a project and its head. They answer from the index and
 //! prove nothing, but for the head, which proves a project's state complete.
 
+use super::entries::number;
 use super::{Problem, Shared, blocking};
 use crate::admit::App;
 use crate::bundles::{self, ProjectHead};
 use crate::store::ProjectHit;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use ledger::fold::ProjectState;
+use ledger::state::StateDocument;
 use ledger::{API_VERSION, Hash, b64, from_hex32, hex32};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use tlog::hash::leaf_hash;
+use tlog::in_memory::InMemory;
+use tlog::tree::prove_consistency;
 
 /// Rows in one answer at most.
 const ROWS: usize = 1000;
@@ -29,6 +35,40 @@ pub async fn digest(
         Ok(Json(
             json!({ "apiVersion": API_VERSION, "entries": entries }),
         ))
+    })
+    .await
+}
+
+/// Indexes in one answer at most.
+const INDEXES: usize = 10_000;
+
+#[derive(Deserialize)]
+pub struct From {
+    from: Option<String>,
+}
+
+/// Where everything that was accepted for a project stands. That none is left out shows the
+/// `leaves` of its state document, which is the tree of these numbers.
+pub async fn entries(
+    State(app): Shared,
+    Path(project): Path<String>,
+    Query(q): Query<From>,
+) -> Result<Json<Value>, Problem> {
+    let from = number(q.from.as_deref().unwrap_or("0"), "from")?;
+    blocking(move || {
+        let id = id_of(&app, &project).ok_or_else(unknown)?;
+        let rows = app.log.index.by_project(&id, from, INDEXES)?;
+        // What was refused stands in the log, and was not accepted.
+        if app.log.published().fold.project(&id).is_none() {
+            return Err(unknown());
+        }
+        let indexes: Vec<u64> = rows.iter().map(|row| row.index).collect();
+        let next = (rows.len() == INDEXES).then(|| indexes.last().map(|last| last + 1));
+        let mut answer = json!({ "apiVersion": API_VERSION, "indexes": indexes });
+        if let (Some(Some(next)), Some(fields)) = (next, answer.as_object_mut()) {
+            fields.insert("next".into(), next.into());
+        }
+        Ok(Json(answer))
     })
     .await
 }
@@ -79,7 +119,7 @@ pub async fn project(
 ) -> Result<Json<Value>, Problem> {
     blocking(move || {
         if let Some(id) = id_of(&app, &project) {
-            let rows = app.log.index.by_project(&id, ROWS)?;
+            let rows = app.log.index.by_project(&id, 0, ROWS)?;
             if let Some(state) = app.log.published().fold.project(&id) {
                 return Ok(Json(standing(state, &rows)));
             }
@@ -99,20 +139,76 @@ pub async fn project(
     .await
 }
 
-pub async fn head(State(app): Shared, Path(project): Path<String>) -> Result<Json<Value>, Problem> {
+/// Entries of a project up to which the server itself proves that one `leaves` extends another.
+const PROVEN: u64 = 100_000;
+
+/// The consistency proof of a project's `leaves` from size `from` to what it is in `state`.
+fn consistency(
+    app: &App,
+    id: &Hash,
+    from: u64,
+    state: &StateDocument,
+) -> Result<Vec<String>, Problem> {
+    let size = state.leaves.size;
+    if from > size {
+        return Err(Problem::new(
+            404,
+            "not-published",
+            format!("`leaves` of this project has {size} entries"),
+        ));
+    }
+    if size > PROVEN {
+        return Err(Problem::new(
+            422,
+            "too-many-entries",
+            format!(
+                "this project has {size} entries; above {PROVEN} whoever wants the proof makes it from /entries"
+            ),
+        ));
+    }
+    let wanted = usize::try_from(size).unwrap_or(usize::MAX);
+    let rows = app.log.index.by_project(id, 0, wanted)?;
+    let hashes: Vec<Hash> = rows
+        .iter()
+        .map(|row| leaf_hash(&row.index.to_be_bytes()))
+        .collect();
+    let tree = InMemory::new(&hashes);
+    if (tree.size(), tree.root()) != (size, state.leaves.root) {
+        // The index follows the checkpoint by moments.
+        let detail = "the index has not come to this checkpoint yet";
+        return Err(Problem::new(503, "index-lags", detail).retry(1));
+    }
+    let proof = prove_consistency(from, size, &tree)
+        .map_err(|e| Problem::new(500, "internal", e.to_string()))?;
+    Ok(proof.iter().map(hex32).collect())
+}
+
+pub async fn head(
+    State(app): Shared,
+    Path(project): Path<String>,
+    Query(q): Query<From>,
+) -> Result<Json<Value>, Problem> {
+    let from = q.from.as_deref().map(|text| number(text, "from"));
+    let from = from.transpose()?;
     blocking(move || {
         let id = id_of(&app, &project).ok_or_else(unknown)?;
         let ProjectHead { view, head, .. } =
             bundles::project_head(&app.log, &id)?.ok_or_else(unknown)?;
+        let consistency = from
+            .map(|from| consistency(&app, &id, from, &head.state))
+            .transpose()?;
         let failed = |_| Problem::new(500, "internal-encoding", "the head could not be encoded");
         let mut head = serde_json::to_value(head).map_err(failed)?;
         if let Some(fields) = head.as_object_mut() {
             // Proofs about withdrawals belong to one release; a bundle has them.
             fields.remove("withdrawn");
         }
-        Ok(Json(
-            json!({ "apiVersion": API_VERSION, "checkpoint": view.note, "head": head }),
-        ))
+        let mut answer =
+            json!({ "apiVersion": API_VERSION, "checkpoint": view.note, "head": head });
+        if let (Some(proof), Some(fields)) = (consistency, answer.as_object_mut()) {
+            fields.insert("consistency".into(), proof.into());
+        }
+        Ok(Json(answer))
     })
     .await
 }

@@ -106,6 +106,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/api/v1/digests/{sha256}", get(lookups::digest))
         .route("/api/v1/projects/{project}", get(lookups::project))
         .route("/api/v1/projects/{project}/head", get(lookups::head))
+        .route("/api/v1/projects/{project}/entries", get(lookups::entries))
         .route("/api/v1/trust/{hash}", put(trust::upload).get(trust::fetch))
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))

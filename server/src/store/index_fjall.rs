@@ -59,11 +59,14 @@ fn found(keyspace: &Keyspace, key: &[u8]) -> Result<Option<u64>, StoreError> {
 fn hits<T>(
     keyspace: &Keyspace,
     prefix: &Hash,
-    limit: usize,
+    (from, limit): (u64, usize),
     read: impl Fn(u64, &[u8]) -> Result<T, StoreError>,
 ) -> Result<Vec<T>, StoreError> {
+    let first = [prefix.as_slice(), &from.to_be_bytes()].concat();
+    // A longer key of the greatest index, such as a digest's, is within it.
+    let last = [prefix.as_slice(), &[0xff; 13]].concat();
     keyspace
-        .prefix(prefix)
+        .range(first..=last)
         .take(limit)
         .map(|row| {
             let (key, value) = row.into_inner().map_err(failed)?;
@@ -189,11 +192,16 @@ impl Index for FjallIndex {
     }
 
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
-        hits(&self.digest, digest, limit, digest_hit)
+        hits(&self.digest, digest, (0, limit), digest_hit)
     }
 
-    fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError> {
-        hits(&self.project, project, limit, project_hit)
+    fn by_project(
+        &self,
+        project: &Hash,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ProjectHit>, StoreError> {
+        hits(&self.project, project, (from, limit), project_hit)
     }
 }
 
@@ -252,7 +260,9 @@ mod tests {
             .map(|h| h.name)
             .collect();
         assert_eq!(names, ["a", "b", "c"]);
-        assert_eq!(index.by_project(&[3; 32], 1).unwrap(), vec![entry(1)]);
+        assert_eq!(index.by_project(&[3; 32], 0, 1).unwrap(), vec![entry(1)]);
+        assert_eq!(index.by_project(&[3; 32], 2, 9).unwrap(), vec![entry(2)]);
+        assert_eq!(index.by_project(&[3; 32], 3, 9).unwrap(), vec![]);
         let later = IndexBatch {
             size: 301,
             standings: vec![([4; 32], vec![2])],

@@ -275,11 +275,16 @@ pub trait Index: Send + Sync {
     /// [`StoreError`].
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError>;
 
-    /// At most `limit` entries of a project, oldest first.
+    /// At most `limit` entries of a project at log index `from` or later, oldest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError>;
+    fn by_project(
+        &self,
+        project: &Hash,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ProjectHit>, StoreError>;
 }
 
 /// An index as the fold asks it for what was released.

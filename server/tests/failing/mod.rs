@@ -266,9 +266,10 @@ impl<I: Index + ?Sized> Index for FaultyIndex<I> {
     fn by_project(
         &self,
         project: &tlog::Hash,
+        from: u64,
         limit: usize,
     ) -> Result<Vec<ProjectHit>, StoreError> {
-        self.inner.by_project(project, limit)
+        self.inner.by_project(project, from, limit)
     }
 }
 

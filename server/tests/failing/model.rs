@@ -123,9 +123,18 @@ impl Index for MemIndex {
         let hits = rows.digests.iter().filter(|(d, _)| d == digest);
         Ok(hits.map(|(_, hit)| hit.clone()).take(limit).collect())
     }
-    fn by_project(&self, project: &Hash, limit: usize) -> Result<Vec<ProjectHit>, StoreError> {
+    fn by_project(
+        &self,
+        project: &Hash,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<ProjectHit>, StoreError> {
         let rows = self.0.lock().unwrap();
-        let hits = rows.projects.iter().filter(|(p, _)| p == project);
+        let from = |hit: &ProjectHit| hit.index >= from;
+        let hits = rows
+            .projects
+            .iter()
+            .filter(|(p, hit)| p == project && from(hit));
         Ok(hits.map(|(_, hit)| hit.clone()).take(limit).collect())
     }
 }

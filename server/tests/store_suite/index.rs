@@ -75,7 +75,12 @@ fn same(index: &impl Index, model: &MemIndex, paes: &[[u8; 32]]) {
         for limit in [0, 1, 3, 1000] {
             let key = [key; 32];
             assert_eq!(index.by_digest(&key, limit), model.by_digest(&key, limit));
-            assert_eq!(index.by_project(&key, limit), model.by_project(&key, limit));
+            for from in [0, 2, 5, u64::MAX] {
+                assert_eq!(
+                    index.by_project(&key, from, limit),
+                    model.by_project(&key, from, limit)
+                );
+            }
         }
     }
 }
