@@ -34,6 +34,9 @@ pub enum Refused {
     /// The project statement is not the pinned one.
     #[error("the bundle is of another project")]
     Project(Differ),
+    /// The log answered with another statement than the one that was sent.
+    #[error("the entry is another statement")]
+    Statement(Differ),
     /// The release is not proven to be in the log.
     #[error("inclusion: {0}")]
     Inclusion(String),
@@ -120,6 +123,7 @@ impl Refused {
             Self::Map(_) => "bad-map-proof",
             Self::Chain(_) => "bad-project-chain",
             Self::Project(_) => "other-project",
+            Self::Statement(_) => "other-statement",
             Self::Inclusion(_) => "not-included",
             Self::NotRelease(_) => "not-a-release",
             Self::Unauthorised(r) => r.kind(),
@@ -143,6 +147,7 @@ impl Refused {
         match self {
             Self::Origin(d)
             | Self::Project(d)
+            | Self::Statement(d)
             | Self::Name(d)
             | Self::Digest(d)
             | Self::Size(d)

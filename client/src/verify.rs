@@ -14,7 +14,7 @@ use crate::refused::{differ, same};
 use crate::signed::{Signed, leaf_time, max_age, min_age};
 pub use crate::verdict::{Artifact, Proven, Verdict, Wanted};
 use crate::view::Views;
-pub use crate::view::verify_head;
+pub use crate::view::{Shown, verify_head, verify_logged};
 use ledger::bundle::Bundle;
 use ledger::fold::{check_first_statement, check_release};
 use ledger::leaf::{Leaf, StatementLeaf};
@@ -48,7 +48,7 @@ pub fn verify(
     let now = now.max(seen.map_or(0, |s| s.view_time));
 
     // Checkpoints, consistency, head.
-    let views = Views::prove(bundle, &wanted.project.id, policy, now)?;
+    let views = Views::prove(bundle.into(), &wanted.project.id, policy, now)?;
     let (first, view) = (&views.first, views.view());
     let size = view.checkpoint.size;
 
@@ -133,7 +133,7 @@ pub fn verify(
     step!("max-age", max_age(policy, view_time, now));
 
     // Memory.
-    let (checkpoint, head) = views.seen(bundle, policy);
+    let (checkpoint, head) = views.seen(&bundle.head.state, policy);
     step!("fork", views.not_forked(seen, policy));
     if let Some(r) = remembered
         && r.size > size

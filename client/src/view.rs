@@ -3,15 +3,37 @@
 
 use crate::memory::{Memory, SeenCheckpoint, SeenHead};
 use crate::policy::Policy;
-use crate::refused::Refused;
+use crate::refused::{Refused, same};
 use crate::signed::Signed;
-use ledger::bundle::{Bundle, Included};
+use ledger::bundle::{Bundle, Head, Included, Latest};
 use ledger::leaf::{HeadLeaf, Leaf};
+use ledger::state::StateDocument;
 use ledger::{Hash, hex32};
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
 
-/// Proves the head of `project` that `bundle` carries, whatever it says of the release: its
+/// What shows a project's head: a bundle, or the log's answer about the head alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The checkpoint, a signed note as text.
+    pub first: &'a str,
+    /// A later one; then the head is at that.
+    pub latest: Option<&'a Latest>,
+    /// The head.
+    pub head: &'a Head,
+}
+
+impl<'a> From<&'a Bundle> for Shown<'a> {
+    fn from(bundle: &'a Bundle) -> Self {
+        Self {
+            first: &bundle.first,
+            latest: bundle.latest.as_ref(),
+            head: &bundle.head,
+        }
+    }
+}
+
+/// Proves the head of `project` that is shown, whatever a bundle says of its release: the
 /// checkpoints, their consistency, the head leaf, the map, and that no remembered checkpoint
 /// contradicts them. It is `now` in Unix seconds.
 ///
@@ -19,16 +41,42 @@ use tlog::note::Note;
 /// The first reason in the specification's order.
 pub fn verify_head(
     project: &Hash,
-    bundle: &Bundle,
+    shown: Shown<'_>,
     policy: &Policy,
     memory: &Memory,
     now: u64,
 ) -> Result<(SeenCheckpoint, SeenHead), Refused> {
     let seen = memory.logs.get(&policy.log.origin);
     let now = now.max(seen.map_or(0, |s| s.view_time));
-    let views = Views::prove(bundle, project, policy, now)?;
+    let views = Views::prove(shown, project, policy, now)?;
     views.not_forked(seen, policy)?;
-    Ok(views.seen(bundle, policy))
+    Ok(views.seen(&shown.head.state, policy))
+}
+
+/// Proves that `bundle` shows the statement of PAE hash `statement` in the log, whatever kind it
+/// is, and the project's head after it: what a log must answer to whoever submitted it.
+///
+/// # Errors
+/// The first reason in the specification's order.
+pub fn verify_logged(
+    project: &Hash,
+    statement: &Hash,
+    bundle: &Bundle,
+    policy: &Policy,
+    memory: &Memory,
+    now: u64,
+) -> Result<(SeenCheckpoint, SeenHead), Refused> {
+    let seen = verify_head(project, bundle.into(), policy, memory, now)?;
+    let view = Signed::read(&bundle.first, policy, now, true)?;
+    view.includes(&bundle.entry)?;
+    match Leaf::parse(&bundle.entry.leaf) {
+        Ok(Leaf::Statement(leaf)) => {
+            same(&hex32(statement), &hex32(&leaf.envelope.pae_hash())).map_err(Refused::Statement)?;
+        }
+        Ok(_) => return Err(Refused::Inclusion("the entry is not a statement".into())),
+        Err(e) => return Err(Refused::Inclusion(e.to_string())),
+    }
+    Ok(seen)
 }
 
 /// The checkpoints of a bundle, verified, the later one an extension of the first.
@@ -44,7 +92,7 @@ impl Views {
     }
 
     pub(crate) fn prove(
-        bundle: &Bundle,
+        shown: Shown<'_>,
         project: &Hash,
         policy: &Policy,
         now: u64,
@@ -52,8 +100,8 @@ impl Views {
         // The head's checkpoint: origin, every log key, quorum.
         // Where there is a later one, `first` needs no signature by a key of today's policy: the
         // log's keys may have changed since, and the consistency proof makes it part of the view.
-        let first = Signed::read(&bundle.first, policy, now, bundle.latest.is_some())?;
-        let latest = match &bundle.latest {
+        let first = Signed::read(shown.first, policy, now, shown.latest.is_some())?;
+        let latest = match shown.latest {
             Some(l) => Some(Signed::read(&l.checkpoint, policy, now, false)?),
             None => None,
         };
@@ -70,7 +118,7 @@ impl Views {
         );
 
         // Consistency: the view extends the checkpoint of the publication.
-        if let (Some(signed), Some(l)) = (&views.latest, &bundle.latest) {
+        if let (Some(signed), Some(l)) = (&views.latest, shown.latest) {
             let (old, new) = (&views.first.checkpoint, &signed.checkpoint);
             step!(
                 "consistency",
@@ -86,13 +134,13 @@ impl Views {
         }
 
         // The head leaf is the checkpoint's last, and its map has the project's state.
-        let head = head_leaf(bundle, view)?;
-        step!("map", map_has(bundle, &head, project));
+        let head = head_leaf(shown.head, view)?;
+        step!("map", map_has(shown.head, &head, project));
         Ok(views)
     }
 
     /// What a memory should take up.
-    pub(crate) fn seen(&self, bundle: &Bundle, policy: &Policy) -> (SeenCheckpoint, SeenHead) {
+    pub(crate) fn seen(&self, state: &StateDocument, policy: &Policy) -> (SeenCheckpoint, SeenHead) {
         let view = self.view();
         let size = view.checkpoint.size;
         let checkpoint = SeenCheckpoint {
@@ -101,7 +149,7 @@ impl Views {
             root: hex32(&view.checkpoint.root),
             view_time: view.view_time(policy).unwrap_or(0),
         };
-        let state = bundle.head.state.clone();
+        let state = state.clone();
         (checkpoint, SeenHead { size, state })
     }
 
@@ -118,20 +166,20 @@ impl Views {
     }
 }
 
-fn head_leaf(bundle: &Bundle, view: &Signed) -> Result<HeadLeaf, Refused> {
+fn head_leaf(head: &Head, view: &Signed) -> Result<HeadLeaf, Refused> {
     let last = view.checkpoint.size.checked_sub(1);
     let index = last.ok_or_else(|| Refused::Head("a tree of size 0 verifies nothing".into()))?;
     let included = Included {
         index,
-        leaf: bundle.head.leaf.clone(),
-        proof: bundle.head.proof.clone(),
+        leaf: head.leaf.clone(),
+        proof: head.proof.clone(),
     };
     step!(
         "head-inclusion",
         view.includes(&included)
             .map_err(|e| Refused::Head(e.to_string()))
     );
-    match Leaf::parse(&bundle.head.leaf) {
+    match Leaf::parse(&head.leaf) {
         Ok(Leaf::Head(h)) if h.entries == index || cfg!(without = "head-entries") => Ok(h),
         Ok(Leaf::Head(h)) => Err(Refused::Head(format!(
             "it covers {} entries, want {index}",
@@ -144,10 +192,10 @@ fn head_leaf(bundle: &Bundle, view: &Signed) -> Result<HeadLeaf, Refused> {
     }
 }
 
-fn map_has(bundle: &Bundle, head: &HeadLeaf, project: &Hash) -> Result<(), Refused> {
+fn map_has(shown: &Head, head: &HeadLeaf, project: &Hash) -> Result<(), Refused> {
     let bad = |e: String| Refused::Map(e);
-    let want = bundle.head.state.hash().map_err(|e| bad(e.to_string()))?;
-    match tlog::prefix::verify(&head.map, project, &bundle.head.map)
+    let want = shown.state.hash().map_err(|e| bad(e.to_string()))?;
+    match tlog::prefix::verify(&head.map, project, &shown.map)
         .map_err(|e| bad(e.to_string()))?
     {
         Some(value) if value == want => Ok(()),

@@ -288,6 +288,12 @@ impl Fold {
         self.size
     }
 
+    /// Goes on at log index `index`, for whoever holds the leaves of one project only, proven
+    /// complete by its head: what lies between is of others, and changes nothing of this one.
+    pub fn skip_to(&mut self, index: u64) {
+        self.size = self.size.max(index);
+    }
+
     /// The largest leaf time so far, in Unix seconds.
     #[must_use]
     pub fn last_time(&self) -> u64 {

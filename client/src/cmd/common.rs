@@ -174,6 +174,16 @@ pub fn refused_to_fail(
     project: &ProjectPolicy,
     bundle: &Bundle,
 ) -> Fail {
+    let fail = refused_to_fail_of(refused, policy, project);
+    match contact(bundle, project) {
+        Some(contact) => fail.detail("contact", contact),
+        None => fail,
+    }
+}
+
+/// The same, where there is no bundle.
+#[must_use]
+pub fn refused_to_fail_of(refused: &Refused, policy: &Policy, project: &ProjectPolicy) -> Fail {
     let make = if refused.unchecked() {
         Fail::unchecked
     } else {
@@ -188,9 +198,6 @@ pub fn refused_to_fail(
     fail = fail
         .detail("project", project.name.clone())
         .detail("log", policy.log.origin.clone());
-    if let Some(contact) = contact(bundle, project) {
-        fail = fail.detail("contact", contact);
-    }
     let hint = match refused {
         Refused::Digest(_) | Refused::Size(_) => {
             "these are not the bytes that the project released: do not run them, keep them as evidence, and tell the project's contact"

@@ -164,7 +164,7 @@ impl<'a> Prepared<'a> {
             &self.fetcher,
             &self.policy.log,
             self.memory.logs.get(&self.policy.log.origin),
-            &self.bundle,
+            &self.bundle.first,
             &verdict.proven.checkpoint,
         )
         .map_err(|f| f.detail("project", self.project.name.as_str()))

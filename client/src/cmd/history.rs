@@ -7,7 +7,6 @@ use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::memory::SeenCheckpoint;
 use crate::policy::LogPolicy;
-use ledger::bundle::Bundle;
 use ledger::from_hex32;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
@@ -65,7 +64,8 @@ impl HashReader for Tiles<'_> {
     }
 }
 
-/// Checks that `view`, which was verified, is of the tree that `seen` is of. Where the policy
+/// Checks that `view`, which was verified and goes on from `first`, is of the tree that `seen`
+/// is of. Where the policy
 /// says nowhere that the log could be asked, there is nothing to fetch, and nothing is checked.
 ///
 /// # Errors
@@ -74,13 +74,13 @@ pub(crate) fn check(
     fetcher: &Fetcher,
     log: &LogPolicy,
     seen: Option<&SeenCheckpoint>,
-    bundle: &Bundle,
+    first: &str,
     view: &SeenCheckpoint,
 ) -> Result<(), Fail> {
     let Some(seen) = seen else { return Ok(()) };
     // The bundle itself may connect them: its first checkpoint and its view are consistent, and
     // neither differs from a remembered one of its size.
-    let first = Note::parse(bundle.first.as_bytes())
+    let first = Note::parse(first.as_bytes())
         .ok()
         .and_then(|n| Checkpoint::parse(&n.text).ok());
     if seen.size == view.size || first.is_some_and(|f| f.size == seen.size) {

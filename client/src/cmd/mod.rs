@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub mod common;
+mod complete;
 pub mod get;
 mod history;
 pub mod keys;
@@ -9,6 +10,7 @@ pub mod project;
 pub mod publish;
 pub mod refresh;
 pub mod run;
+mod say;
 pub mod sign;
 pub mod trust;
 pub mod verify;

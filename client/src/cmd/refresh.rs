@@ -6,7 +6,7 @@ use super::common::{
     PolicyArgs, learn_head, load_memory, load_policy, now, refused_to_fail, state_path,
     write_atomic,
 };
-use super::history::Tiles;
+use super::history::{self, Tiles};
 use super::verify::read_bundle;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
@@ -139,13 +139,16 @@ pub(crate) fn take_up(
     (state, memory): (&Path, &mut Memory),
     bundle: &mut Bundle,
 ) -> Result<Taken, Fail> {
+    let remembered = memory.logs.get(&policy.log.origin).cloned();
     let newer = match newest(fetcher, &policy.log, bundle) {
         Ok(Some(newer)) => newer,
         Ok(None) => return Ok(Taken::Current),
         Err(why) => return Ok(Taken::Not(why)),
     };
-    match verify_head(&project.id, &newer, policy, memory, now()) {
+    match verify_head(&project.id, (&newer).into(), policy, memory, now()) {
         Ok((checkpoint, head)) => {
+            let first = &newer.first;
+            history::check(fetcher, &policy.log, remembered.as_ref(), first, &checkpoint)?;
             learn_head(state, memory, policy, &project.id, &checkpoint, &head)?;
             *bundle = newer;
             Ok(Taken::Newer)
