@@ -35,6 +35,8 @@ enum Command {
     Verify(cmd::verify::VerifyArgs),
     /// Give bundles the newest view: what was revoked and withdrawn since they were made
     Refresh(cmd::refresh::RefreshArgs),
+    /// List a project's releases, proven complete
+    Releases(cmd::releases::ReleasesArgs),
     /// Download an artifact; it appears at its place only once it is verified
     Get(cmd::get::GetArgs),
     /// Download, verify, and only then run: the replacement for `curl | bash`
@@ -88,6 +90,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Trust(c) => cmd::trust::run(c),
         Command::Verify(a) => cmd::verify::run(a),
         Command::Refresh(a) => cmd::refresh::run(a),
+        Command::Releases(a) => cmd::releases::run(a),
         Command::Get(a) => cmd::get::run(a),
         Command::Log(c) => cmd::log::run(c),
         Command::Run(a) => {

@@ -38,6 +38,7 @@ pub mod place;
 pub mod policy;
 pub mod refused;
 mod signed;
+mod standing;
 pub mod verdict;
 pub mod verify;
 mod view;

@@ -12,6 +12,7 @@ use crate::policy::Policy;
 pub use crate::refused::{Differ, Refused};
 use crate::refused::{differ, same};
 use crate::signed::{Signed, leaf_time, max_age, min_age};
+use crate::standing::{ended, not_counting};
 pub use crate::verdict::{Artifact, Proven, Verdict, Wanted};
 use crate::view::Views;
 pub use crate::view::{Shown, verify_head, verify_logged};
@@ -210,41 +211,22 @@ fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Vec<(u64, u64, Pr
     Ok(vec![(only.index, leaf.time, project)])
 }
 
-/// Enough signatures count: of a revoked key, those before the revocation and before any
-/// compromise window.
+/// Enough signatures count.
 fn not_void(
     entry: &StatementLeaf,
     index: u64,
     state: &StateDocument,
     threshold: u64,
 ) -> Result<(), Refused> {
-    let counts = |key: &ledger::KeyId| {
-        let target = format!("key:{key}");
-        state
-            .revoked
-            .iter()
-            .filter(|r| r.target == target)
-            .all(|r| index < r.index && r.since.is_none_or(|s| index < s))
-    };
-    let (good, bad): (Vec<_>, Vec<_>) = entry
-        .envelope
-        .signatures
-        .iter()
-        .map(|s| s.keyid)
-        .partition(counts);
-    match bad.first() {
-        Some(key) if (good.len() as u64) < threshold => Err(Refused::Void(key.to_string())),
-        _ => Ok(()),
+    match not_counting(&entry.envelope, index, state, threshold) {
+        Some(key) => Err(Refused::Void(key.to_string())),
+        None => Ok(()),
     }
 }
 
 fn not_ended(purl: &str, state: &StateDocument) -> Result<(), Refused> {
-    match state
-        .end_of_life
-        .iter()
-        .find(|e| names::prefix_covers(&e.prefix, purl))
-    {
-        Some(e) => Err(Refused::Withdrawn(hex32(&e.statement))),
+    match ended(purl, state) {
+        Some(statement) => Err(Refused::Withdrawn(hex32(&statement))),
         None => Ok(()),
     }
 }

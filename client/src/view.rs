@@ -71,7 +71,8 @@ pub fn verify_logged(
     view.includes(&bundle.entry)?;
     match Leaf::parse(&bundle.entry.leaf) {
         Ok(Leaf::Statement(leaf)) => {
-            same(&hex32(statement), &hex32(&leaf.envelope.pae_hash())).map_err(Refused::Statement)?;
+            same(&hex32(statement), &hex32(&leaf.envelope.pae_hash()))
+                .map_err(Refused::Statement)?;
         }
         Ok(_) => return Err(Refused::Inclusion("the entry is not a statement".into())),
         Err(e) => return Err(Refused::Inclusion(e.to_string())),
@@ -140,7 +141,11 @@ impl Views {
     }
 
     /// What a memory should take up.
-    pub(crate) fn seen(&self, state: &StateDocument, policy: &Policy) -> (SeenCheckpoint, SeenHead) {
+    pub(crate) fn seen(
+        &self,
+        state: &StateDocument,
+        policy: &Policy,
+    ) -> (SeenCheckpoint, SeenHead) {
         let view = self.view();
         let size = view.checkpoint.size;
         let checkpoint = SeenCheckpoint {
@@ -195,9 +200,7 @@ fn head_leaf(head: &Head, view: &Signed) -> Result<HeadLeaf, Refused> {
 fn map_has(shown: &Head, head: &HeadLeaf, project: &Hash) -> Result<(), Refused> {
     let bad = |e: String| Refused::Map(e);
     let want = shown.state.hash().map_err(|e| bad(e.to_string()))?;
-    match tlog::prefix::verify(&head.map, project, &shown.map)
-        .map_err(|e| bad(e.to_string()))?
-    {
+    match tlog::prefix::verify(&head.map, project, &shown.map).map_err(|e| bad(e.to_string()))? {
         Some(value) if value == want => Ok(()),
         Some(_) => Err(bad(
             "the state document is not the one that the map holds for this project".into(),

@@ -11,7 +11,7 @@ use ledger::bundle::Bundle;
 use ledger::leaf::Leaf;
 use ledger::statement::Body;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Where the policy and the memory are.
 #[derive(Debug, Clone, Args)]
@@ -150,6 +150,14 @@ pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())
+}
+
+/// Unix seconds as a date and time in UTC, `2026-01-31T08:30:00Z`.
+#[must_use]
+pub fn time(seconds: u64) -> String {
+    // Beyond the year 9999 there is no such form; nothing that we read goes that far.
+    let last = Duration::from_secs(seconds.min(253_402_300_799));
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + last).to_string()
 }
 
 /// Where the project wants mismatches reported. Even of a bundle that is refused this much is

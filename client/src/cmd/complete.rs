@@ -8,12 +8,15 @@ use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::memory::{Memory, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
+use crate::standing::{ended, not_counting};
 use crate::verify::{Shown, verify_head};
 use indicatif::ProgressBar;
 use ledger::bundle::Head;
 use ledger::fold::Fold;
-use ledger::leaf::Leaf;
-use ledger::{from_hex32, hex32};
+use ledger::leaf::{Leaf, StatementLeaf};
+use ledger::state::{StateDocument, withdrawn_keys};
+use ledger::statement::{Body, Subject};
+use ledger::{Hash, KeyId, from_hex32, hex32};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -76,6 +79,86 @@ pub(crate) fn complete(
     }))
 }
 
+/// How a release stands, as of the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing is said against it.
+    Stands,
+    /// Without this revoked key's signature it misses the threshold.
+    Void(KeyId),
+    /// By the statement of this PAE hash.
+    Withdrawn(Hash),
+}
+
+/// A release that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Release {
+    pub(crate) index: u64,
+    /// The leaf's time, Unix seconds.
+    pub(crate) time: u64,
+    pub(crate) purl: String,
+    pub(crate) statement: Hash,
+    pub(crate) artifacts: Vec<Subject>,
+    pub(crate) keys: Vec<KeyId>,
+    pub(crate) standing: Standing,
+}
+
+impl Complete {
+    /// The statements with their log indexes, in order.
+    pub(crate) fn statements(&self) -> impl Iterator<Item = (u64, &StatementLeaf)> {
+        self.leaves.iter().filter_map(|(index, leaf)| match leaf {
+            Leaf::Statement(s) => Some((*index, &**s)),
+            _ => None,
+        })
+    }
+
+    /// The releases of the project, oldest first, with how they stand.
+    pub(crate) fn releases(&self, project: &Hash) -> Vec<Release> {
+        let (Some(state), Some(known)) = (self.fold.state(project), self.fold.project(project))
+        else {
+            return Vec::new();
+        };
+        let mut releases = Vec::new();
+        for (index, leaf) in self.statements() {
+            let Body::Release(r) = &leaf.statement.body else {
+                continue;
+            };
+            let statement = leaf.envelope.pae_hash();
+            let artifacts = leaf.statement.subject.clone();
+            let authority = known.versions().filter(|v| v.index < index).last();
+            let threshold = authority.map_or(1, |v| v.project.release_threshold);
+            let withdrawn = || {
+                withdrawn_keys(&statement, artifacts.iter().map(|s| s.sha256))
+                    .iter()
+                    .find_map(|key| self.withdrawn_by(project, &state, key))
+            };
+            let standing = match not_counting(&leaf.envelope, index, &state, threshold) {
+                Some(key) => Standing::Void(key),
+                None => match ended(&r.purl, &state).or_else(withdrawn) {
+                    Some(by) => Standing::Withdrawn(by),
+                    None => Standing::Stands,
+                },
+            };
+            releases.push(Release {
+                index,
+                time: leaf.time,
+                purl: r.purl.clone(),
+                statement,
+                keys: leaf.envelope.signatures.iter().map(|s| s.keyid).collect(),
+                artifacts,
+                standing,
+            });
+        }
+        releases
+    }
+
+    /// The withdrawal under which `key` stands.
+    fn withdrawn_by(&self, project: &Hash, state: &StateDocument, key: &Hash) -> Option<Hash> {
+        let proof = self.fold.prove_withdrawn(project, key)?;
+        tlog::prefix::verify(&state.withdrawn, key, &proof).ok()?
+    }
+}
+
 struct Log<'a> {
     fetcher: &'a Fetcher,
     url: &'a str,
@@ -85,9 +168,12 @@ struct Log<'a> {
 
 impl Log<'_> {
     fn bad(&self, why: impl std::fmt::Display) -> Fail {
-        Fail::unchecked("bad-answer", format!("the log's answer is of no use: {why}"))
-            .detail("url", self.url)
-            .hint("try again later; something else may be served there")
+        Fail::unchecked(
+            "bad-answer",
+            format!("the log's answer is of no use: {why}"),
+        )
+        .detail("url", self.url)
+        .hint("try again later; something else may be served there")
     }
 
     fn wrong(&self, kind: &str, why: impl std::fmt::Display) -> Fail {
@@ -112,7 +198,9 @@ impl Log<'_> {
             head: &head,
         };
         let (checkpoint, head) = verify_head(&self.project.id, shown, self.policy, memory, now())
-            .map_err(|r| refused_to_fail_of(&r, self.policy, self.project).detail("url", self.url))?;
+            .map_err(|r| {
+            refused_to_fail_of(&r, self.policy, self.project).detail("url", self.url)
+        })?;
         let log = &self.policy.log;
         let seen = memory.logs.get(&log.origin);
         history::check(self.fetcher, log, seen, &first, &checkpoint)?;
@@ -135,10 +223,7 @@ impl Log<'_> {
         let checkpoint = checkpoint
             .ok_or_else(|| self.bad("it has no checkpoint"))?
             .to_owned();
-        let mut head = answer
-            .get_mut("head")
-            .map(Value::take)
-            .unwrap_or_default();
+        let mut head = answer.get_mut("head").map(Value::take).unwrap_or_default();
         if let Some(fields) = head.as_object_mut() {
             // Proofs about withdrawals belong to one release.
             fields.insert("withdrawn".into(), Value::Object(serde_json::Map::new()));
@@ -161,7 +246,9 @@ impl Log<'_> {
                 break;
             }
             for index in list {
-                let index = index.as_u64().ok_or_else(|| self.bad("an index is no number"))?;
+                let index = index
+                    .as_u64()
+                    .ok_or_else(|| self.bad("an index is no number"))?;
                 if index < indexes.last().map_or(0, |last| last + 1) || index >= head.size {
                     // It may have grown meanwhile; that is not part of this head.
                     continue;
@@ -221,7 +308,10 @@ impl Log<'_> {
             tlog::proof::verify_inclusion(&leaf_hash(bytes), *index, size, &proof, &root)
                 .map_err(|e| self.wrong("not-included", format!("entry {index}: {e}")))?;
             let leaf = Leaf::parse(bytes).map_err(|e| {
-                self.wrong(e.kind(), format!("entry {index}, which the head counts as the project's: {e}"))
+                self.wrong(
+                    e.kind(),
+                    format!("entry {index}, which the head counts as the project's: {e}"),
+                )
             })?;
             leaves.push((*index, leaf));
             bar.inc(1);

@@ -9,6 +9,7 @@ pub mod log;
 pub mod project;
 pub mod publish;
 pub mod refresh;
+pub mod releases;
 pub mod run;
 mod say;
 pub mod sign;

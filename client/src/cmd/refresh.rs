@@ -148,7 +148,13 @@ pub(crate) fn take_up(
     match verify_head(&project.id, (&newer).into(), policy, memory, now()) {
         Ok((checkpoint, head)) => {
             let first = &newer.first;
-            history::check(fetcher, &policy.log, remembered.as_ref(), first, &checkpoint)?;
+            history::check(
+                fetcher,
+                &policy.log,
+                remembered.as_ref(),
+                first,
+                &checkpoint,
+            )?;
             learn_head(state, memory, policy, &project.id, &checkpoint, &head)?;
             *bundle = newer;
             Ok(Taken::Newer)

@@ -172,7 +172,10 @@ pub(crate) fn say(
     let url = log_url(None, Some(&desk.policy))?;
     let answer = send(&desk.fetcher, &url, &envelope)?;
     let bytes = answer.ok_or_else(|| {
-        Fail::unchecked("pending", "the log has not taken this in yet; try again later")
+        Fail::unchecked(
+            "pending",
+            "the log has not taken this in yet; try again later",
+        )
     })?;
     let bundle = parse_bundle(&bytes)?;
     let statement = envelope.pae_hash();
