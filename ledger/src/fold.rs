@@ -1,4 +1,4 @@
-//! The fold of leaves into "who may publish, what stands" (docs/formats.md, "The fold").
+//! The fold of leaves into "who may publish, what stands" (docs/formats.md, "Fold").
 //!
 //! Pure, incremental, deterministic; one fold serves the server's admission, clients and
 //! auditors. A leaf is accepted or ignored by the state just before it, finally, and counts
@@ -6,239 +6,36 @@
 //! arithmetic, [`Fold::recheck`] the same question without it (for a sequencer that asks
 //! again after other leaves came in between), and [`Fold::apply`] moves on by one leaf.
 //!
-//! In this version nothing can be revoked or withdrawn, so the second pass of the
-//! specification has nothing to void.
+//! The second pass of the specification, which voids what a compromise window covers, is done
+//! where a window is set: [`ProjectState`] then takes its withdrawals again. Of releases nothing
+//! is kept that it would change; whether one is void follows from the state document.
 
 use crate::envelope::Envelope;
-use crate::json::JsonError;
-use crate::leaf::{Action, HeadLeaf, Leaf, OperationLeaf};
+use crate::leaf::{Action, HeadLeaf, Leaf, OperationLeaf, StatementLeaf};
 use crate::names;
-use crate::released::{Purls, Released};
-use crate::state::{Current, Leaves, StateDocument};
-use crate::statement::{Body, Project, Release, Statement};
+use crate::released::{Earlier, Released, Releases, signers};
+use crate::state::StateDocument;
+use crate::statement::{
+    Body, KeyNote, Project, Release, Revocation, Statement, Subject, Target, Withdrawal, Withdrawn,
+    content,
+};
 use crate::{Hash, hex32, sha256};
 use keys::{KeyId, PublicKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tlog::prefix::{MapProof, PrefixTree};
-use tlog::tree::Compact;
 
+mod chain;
+mod project;
+mod refusal;
 mod saved;
 
+pub use chain::{
+    Chain, IsRevoked, Listed, Role, Version, check_first_statement, verify_signatures,
+};
+pub use project::ProjectState;
+pub use refusal::Refusal;
 pub use saved::{SavedError, SavedProject, Standing};
-
-/// Why a statement may not be said now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The statement counts in another log only.
-    #[error("the project statement is for log {got:?}, this log is {want:?}")]
-    OtherOrigin {
-        /// This log's origin.
-        want: String,
-        /// The origin that the statement names.
-        got: String,
-    },
-    /// The project stands already.
-    #[error("project {0} stands already")]
-    ProjectStands(String),
-    /// The label belongs to another project.
-    #[error("the name {name:?} belongs to project {holder}")]
-    NameTaken {
-        /// The label.
-        name: String,
-        /// The project that holds it.
-        holder: String,
-    },
-    /// A purl prefix covers, or is covered by, another project's.
-    #[error("purl prefix {prefix:?} overlaps {other:?} of project {holder}")]
-    PrefixOverlap {
-        /// The prefix asked for.
-        prefix: String,
-        /// The prefix that stands.
-        other: String,
-        /// The project that holds it.
-        holder: String,
-    },
-    /// No project of this id is in the log.
-    #[error("no project {0} is in this log")]
-    UnknownProject(String),
-    /// The operator has stopped admitting this project's statements.
-    #[error("project {0} is frozen by the log's operator")]
-    Frozen(String),
-    /// A signature by a key that has no say in this.
-    #[error("key {key} may not sign this: {want}")]
-    UnauthorisedKey {
-        /// The key that signed.
-        key: String,
-        /// Whose signature is wanted.
-        want: String,
-    },
-    /// A key that must sign did not.
-    #[error("key {0} is listed, and must sign the project's first statement")]
-    MissingSignature(String),
-    /// Too few distinct keys signed.
-    #[error("{got} valid signatures, want {want}")]
-    Threshold {
-        /// The threshold in force.
-        want: u64,
-        /// How many distinct keys signed.
-        got: u64,
-    },
-    /// A signature does not verify, or is not strict DER with s ≤ n/2.
-    #[error("the signature by key {key} is refused: {why}")]
-    BadSignature {
-        /// The key.
-        key: String,
-        /// The reason.
-        why: String,
-    },
-    /// The purl lies under none of the project's prefixes.
-    #[error("purl {purl:?} is under none of the project's prefixes ({prefixes})")]
-    PurlOutside {
-        /// The purl.
-        purl: String,
-        /// The project's prefixes.
-        prefixes: String,
-    },
-    /// The purl was released before.
-    #[error(
-        "purl {purl:?} was released before, as log index {index}; a purl is released once, for ever"
-    )]
-    PurlReleased {
-        /// The purl.
-        purl: String,
-        /// Where it stands.
-        index: u64,
-    },
-    /// The key is older than the project allows.
-    #[error("key {key} was first listed {age} s before, the project allows {max} s: rotate it")]
-    KeyTooOld {
-        /// The key.
-        key: String,
-        /// Its age in seconds.
-        age: u64,
-        /// The project's `maxKeyAge`.
-        max: u64,
-    },
-    /// A ledger head that is not the one that follows from the leaves before it.
-    #[error("ledger head: {what} is {got}, want {want}")]
-    WrongHead {
-        /// Which field.
-        what: &'static str,
-        /// What follows from the leaves.
-        want: String,
-        /// What the leaf says.
-        got: String,
-    },
-    /// A leaf of a kind that this version does not know.
-    #[error("leaf of unknown kind {0:?}")]
-    UnknownKind(String),
-    /// Where the purls of earlier releases are kept cannot be read: nothing is decided.
-    #[error("whether purl {purl:?} was released before cannot be looked up: {why}")]
-    LookUp {
-        /// The purl.
-        purl: String,
-        /// What the look-up said.
-        why: String,
-    },
-    /// The state could not be encoded.
-    #[error(transparent)]
-    Json(#[from] JsonError),
-}
-
-impl Refusal {
-    /// A stable word for the reason.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::OtherOrigin { .. } => "other-origin",
-            Self::ProjectStands(_) => "project-stands",
-            Self::NameTaken { .. } => "name-taken",
-            Self::PrefixOverlap { .. } => "prefix-overlap",
-            Self::UnknownProject(_) => "unknown-project",
-            Self::Frozen(_) => "project-frozen",
-            Self::UnauthorisedKey { .. } => "unauthorised-key",
-            Self::MissingSignature(_) => "missing-signature",
-            Self::Threshold { .. } => "threshold-not-met",
-            Self::BadSignature { .. } => "bad-signature",
-            Self::PurlOutside { .. } => "purl-outside-prefixes",
-            Self::PurlReleased { .. } => "purl-released-before",
-            Self::KeyTooOld { .. } => "key-too-old",
-            Self::WrongHead { .. } => "wrong-head",
-            Self::UnknownKind(_) => "unknown-leaf-kind",
-            Self::LookUp { .. } => "look-up-failed",
-            Self::Json(_) => "internal-encoding",
-        }
-    }
-}
-
-/// One version of a project, and where it stands in the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Version {
-    /// Log index.
-    pub index: u64,
-    /// PAE hash of the statement.
-    pub statement: Hash,
-    /// What it says.
-    pub project: Project,
-}
-
-/// What the log says of a project.
-#[derive(Debug, Clone)]
-pub struct ProjectState {
-    /// PAE hash of the first statement.
-    pub id: Hash,
-    /// Version 1 in force; later versions follow it.
-    pub first: Version,
-    /// Versions 2… (none in this version of countersign).
-    pub later: Vec<Version>,
-    /// Whether the operator froze it.
-    pub frozen: bool,
-    /// The tree over the indexes of what was accepted for it.
-    leaves: Compact,
-    /// When each key was first listed, by the leaf's time.
-    first_listed: BTreeMap<KeyId, u64>,
-}
-
-impl ProjectState {
-    /// The version in force.
-    #[must_use]
-    pub fn current(&self) -> &Version {
-        self.later.last().unwrap_or(&self.first)
-    }
-
-    /// All versions, oldest first.
-    pub fn versions(&self) -> impl Iterator<Item = &Version> {
-        std::iter::once(&self.first).chain(&self.later)
-    }
-
-    fn document(&self) -> StateDocument {
-        let current = self.current();
-        StateDocument {
-            end_of_life: Vec::new(),
-            frozen: self.frozen,
-            leaves: Leaves {
-                root: self.leaves.root(),
-                size: self.leaves.size(),
-            },
-            project: Current {
-                statement: current.statement,
-                version: current.project.version,
-            },
-            revoked: Vec::new(),
-            withdrawn: [0; 32],
-        }
-    }
-}
-
-/// The keys that may sign a statement, and how many of them it takes.
-struct Speakers<'a> {
-    keys: Vec<&'a PublicKey>,
-    threshold: u64,
-    all: bool,
-    want: &'static str,
-}
 
 /// The state of all projects after the first `size` leaves.
 #[derive(Debug, Clone)]
@@ -247,10 +44,15 @@ pub struct Fold {
     size: u64,
     last_time: u64,
     projects: BTreeMap<Hash, ProjectState>,
+    /// PAE hash of the newest version's statement → project, and of the versions before it.
+    statements: BTreeMap<Hash, Hash>,
     names: BTreeMap<String, Hash>,
+    /// Prefixes that a project has, or has had: nobody else ever gets them.
     prefixes: BTreeMap<String, Hash>,
-    purls: Purls,
+    releases: Releases,
     map: PrefixTree,
+    /// Projects whose place in `map` is not up to date.
+    touched: BTreeSet<Hash>,
 }
 
 impl Fold {
@@ -262,30 +64,51 @@ impl Fold {
             size: 0,
             last_time: 0,
             projects: BTreeMap::new(),
+            statements: BTreeMap::new(),
             names: BTreeMap::new(),
             prefixes: BTreeMap::new(),
-            purls: Purls::default(),
+            releases: Releases::default(),
             map: PrefixTree::new(),
+            touched: BTreeSet::new(),
         }
     }
 
-    /// The same, with the purls that this fold was told to forget looked up in `earlier`.
+    /// The same, with the releases that this fold was told to forget looked up in `earlier`.
     #[must_use]
     pub fn looking_up(mut self, earlier: Arc<dyn Released>) -> Self {
-        self.purls.earlier = Some(earlier);
+        self.releases.earlier = Some(earlier);
         self
     }
 
-    /// Forgets the purls of releases before `index`: [`Fold::looking_up`]'s holds them. So a
-    /// log's server needs memory for its projects, not for its releases.
-    pub fn forget_released(&mut self, index: u64) {
-        self.purls.forget(index);
+    /// The same, keeping of each release only where it stands: whoever folds asks
+    /// [`Fold::needs`] before each statement, and hands in the leaf that it names.
+    #[must_use]
+    pub fn lean(mut self) -> Self {
+        self.releases.lean();
+        self
     }
 
-    /// How many leaves were applied: the index of the next.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.size
+    /// The index of an earlier leaf that is not at hand, and without which it cannot be decided
+    /// whether `statement` is accepted.
+    ///
+    /// # Errors
+    /// [`Refusal::LookUp`].
+    pub fn needs(&self, statement: &Statement) -> Result<Option<u64>, Refusal> {
+        let index = match &statement.body {
+            Body::Release(r) if r.restates.is_some() => self.last_release(&r.purl)?,
+            Body::Withdrawal(w) => match &w.what {
+                Withdrawn::Release(pae) => self.stated(pae)?,
+                Withdrawn::Prefix(_) => None,
+            },
+            _ => None,
+        };
+        Ok(index.filter(|index| !self.releases.has(*index)))
+    }
+
+    /// Forgets the releases before `index`: [`Fold::looking_up`]'s holds them. So a log's server
+    /// needs memory for its projects, not for its releases.
+    pub fn forget_released(&mut self, index: u64) {
+        self.releases.forget(index);
     }
 
     /// Goes on at log index `index`, for whoever holds the leaves of one project only, proven
@@ -294,16 +117,42 @@ impl Fold {
         self.size = self.size.max(index);
     }
 
+    /// How many leaves were applied: the index of the next.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// The largest leaf time so far, in Unix seconds.
     #[must_use]
     pub fn last_time(&self) -> u64 {
         self.last_time
     }
 
+    /// Brings the map up to date with the leaves so far: costs one hash of a state document for
+    /// each project that they touched. Whoever reads the map of a fold that others read too does
+    /// this first; without it each reading does it for itself.
+    pub fn settle(&mut self) {
+        for id in std::mem::take(&mut self.touched) {
+            place(&self.projects, &mut self.map, &id);
+        }
+    }
+
+    fn with_map<T>(&self, read: impl FnOnce(&PrefixTree) -> T) -> T {
+        if self.touched.is_empty() {
+            return read(&self.map);
+        }
+        let mut map = self.map.clone();
+        for id in &self.touched {
+            place(&self.projects, &mut map, id);
+        }
+        read(&map)
+    }
+
     /// The root of the ledger map.
     #[must_use]
     pub fn map_root(&self) -> Hash {
-        self.map.root()
+        self.with_map(PrefixTree::root)
     }
 
     /// The ledger head that must follow now, at `time`.
@@ -333,6 +182,19 @@ impl Fold {
         self.projects.values()
     }
 
+    /// The project that a statement in `envelope` is about: that of its first statement is its
+    /// own PAE hash, a later project statement's is found by `previous`.
+    #[must_use]
+    pub fn project_of(&self, envelope: &Envelope, statement: &Statement) -> Option<Hash> {
+        match &statement.body {
+            Body::Project(p) => match &p.previous {
+                None => Some(envelope.pae_hash()),
+                Some(previous) => self.statements.get(previous).copied(),
+            },
+            _ => statement.project_id(),
+        }
+    }
+
     /// A project's state document.
     #[must_use]
     pub fn state(&self, id: &Hash) -> Option<StateDocument> {
@@ -342,13 +204,15 @@ impl Fold {
     /// A project's proof, present or absent, in the ledger map.
     #[must_use]
     pub fn prove(&self, id: &Hash) -> MapProof {
-        self.map.prove(id)
+        self.with_map(|map| map.prove(id))
     }
 
-    /// A proof in a project's tree of withdrawals.
+    /// The proof of `key`, present or absent, in a project's tree of withdrawals; `None` where
+    /// there is no such project.
     #[must_use]
-    pub fn prove_withdrawn(&self, project: &Hash, _key: &Hash) -> Option<MapProof> {
-        self.projects.get(project).map(|_| MapProof::default())
+    pub fn prove_withdrawn(&self, project: &Hash, key: &Hash) -> Option<MapProof> {
+        let project = self.projects.get(project)?;
+        Some(project.prove_withdrawn(key))
     }
 
     /// A digest of the folded state: equal sizes and digests mean equal verdicts.
@@ -363,7 +227,7 @@ impl Fold {
 
     /// Whether `envelope`, which says `statement`, may be logged now at `time`: every rule,
     /// and every signature. The slow part is the signatures; it takes `&self`, so that all
-    /// cores can ask at once.
+    /// cores can ask at once. `earlier` is the leaf that [`Fold::needs`] names.
     ///
     /// # Errors
     /// The first [`Refusal`] that applies.
@@ -372,10 +236,31 @@ impl Fold {
         envelope: &Envelope,
         statement: &Statement,
         time: u64,
+        earlier: Option<&Earlier>,
     ) -> Result<(), Refusal> {
-        self.recheck(envelope, statement, time)?;
-        let speakers = self.speakers(statement)?;
-        verify_signatures(envelope, &speakers.keys)
+        self.recheck(envelope, statement, time, earlier)?;
+        match self.speakers(envelope, statement) {
+            Some(keys) => verify_signatures(envelope, &keys),
+            None => match &statement.body {
+                Body::Project(p) => check_first_statement(envelope, p),
+                other => Err(Refusal::UnknownProject(other.kind().to_owned())),
+            },
+        }
+    }
+
+    /// The keys of the project that may have signed this; `None` of a project's first statement.
+    fn speakers<'a>(
+        &'a self,
+        envelope: &Envelope,
+        statement: &'a Statement,
+    ) -> Option<Vec<&'a PublicKey>> {
+        let project = self.projects.get(&self.project_of(envelope, statement)?)?;
+        let current = &project.current().project;
+        Some(match &statement.body {
+            Body::Project(p) => project.chain.speakers_of_next(p),
+            // Which of them may, the rules have said.
+            _ => current.roots.iter().chain(&current.release_keys).collect(),
+        })
     }
 
     /// The same question without the signatures' arithmetic, for a sequencer that asks
@@ -388,34 +273,54 @@ impl Fold {
         envelope: &Envelope,
         statement: &Statement,
         time: u64,
+        earlier: Option<&Earlier>,
     ) -> Result<(), Refusal> {
-        if let Body::Release(r) = &statement.body
-            && self.projects.get(&r.package_id).is_some_and(|p| p.frozen)
+        if let Some(id) = self.project_of(envelope, statement)
+            && self.projects.get(&id).is_some_and(|p| p.frozen)
         {
-            return Err(Refusal::Frozen(hex32(&r.package_id)));
+            return Err(Refusal::Frozen(hex32(&id)));
         }
-        self.rules(envelope, statement, time)
+        self.rules(envelope, statement, time, earlier)
     }
 
     /// The rules that decide acceptance. `frozen` is not among them: it binds admission,
     /// never a verdict.
-    fn rules(&self, envelope: &Envelope, statement: &Statement, time: u64) -> Result<(), Refusal> {
+    fn rules(
+        &self,
+        envelope: &Envelope,
+        statement: &Statement,
+        time: u64,
+        earlier: Option<&Earlier>,
+    ) -> Result<(), Refusal> {
         match &statement.body {
-            Body::Project(p) => self.project_rules(&envelope.pae_hash(), p)?,
-            Body::Release(r) => self.release_rules(envelope, r, time)?,
+            Body::Project(p) if p.version == 1 => self.first_rules(envelope, p),
+            Body::Project(p) => self.version_rules(envelope, p),
+            Body::Release(r) => {
+                self.release_rules(envelope, (r, &statement.subject), time, earlier)
+            }
+            Body::Revocation(r) => self.revocation_rules(envelope, r),
+            Body::Withdrawal(w) => {
+                self.withdrawal_rules(envelope, (w, &statement.subject), earlier)
+            }
+            Body::KeyNote(n) => self.note_rules(envelope, n),
         }
-        authorised(envelope, &self.speakers(statement)?)
     }
 
-    fn project_rules(&self, id: &Hash, p: &Project) -> Result<(), Refusal> {
+    fn known(&self, id: &Hash) -> Result<&ProjectState, Refusal> {
+        let unknown = || Refusal::UnknownProject(hex32(id));
+        self.projects.get(id).ok_or_else(unknown)
+    }
+
+    fn first_rules(&self, envelope: &Envelope, p: &Project) -> Result<(), Refusal> {
+        let id = envelope.pae_hash();
         if p.log != self.origin {
             return Err(Refusal::OtherOrigin {
                 want: self.origin.clone(),
                 got: p.log.clone(),
             });
         }
-        if self.projects.contains_key(id) {
-            return Err(Refusal::ProjectStands(hex32(id)));
+        if self.projects.contains_key(&id) {
+            return Err(Refusal::ProjectStands(hex32(&id)));
         }
         if let Some(holder) = self.names.get(&p.name) {
             return Err(Refusal::NameTaken {
@@ -423,8 +328,25 @@ impl Fold {
                 holder: hex32(holder),
             });
         }
+        self.prefixes_free(&id, p)?;
+        chain::first_signers(envelope, p)
+    }
+
+    fn version_rules(&self, envelope: &Envelope, p: &Project) -> Result<(), Refusal> {
+        let previous = p.previous.unwrap_or_default();
+        let id = self.statements.get(&previous);
+        let id = id.ok_or_else(|| Refusal::UnknownPrevious(hex32(&previous)))?;
+        let project = self.known(id)?;
+        project
+            .chain
+            .may_follow(envelope, p, &|key| project.is_revoked(key))?;
+        self.prefixes_free(id, p)
+    }
+
+    /// No prefix overlaps one that another project has, or has had.
+    fn prefixes_free(&self, id: &Hash, p: &Project) -> Result<(), Refusal> {
         for prefix in &p.purl_prefixes {
-            if let Some((other, holder)) = self.overlapping(prefix) {
+            if let Some((other, holder)) = self.overlapping(prefix, id) {
                 return Err(Refusal::PrefixOverlap {
                     prefix: prefix.clone(),
                     other: other.clone(),
@@ -435,9 +357,9 @@ impl Fold {
         Ok(())
     }
 
-    /// A standing prefix that overlaps `prefix`: a shorter one that covers it, found by
+    /// A prefix of a project other than `id` that overlaps `prefix`: a shorter one that covers it, found by
     /// looking up each of its own beginnings, or a longer one, found right after it in order.
-    fn overlapping(&self, prefix: &str) -> Option<(&String, &Hash)> {
+    fn overlapping(&self, prefix: &str, id: &Hash) -> Option<(&String, &Hash)> {
         let shorter = prefix
             .char_indices()
             .map(|(i, c)| i + c.len_utf8())
@@ -452,48 +374,186 @@ impl Fold {
             .range(prefix.to_owned()..)
             .take_while(|(q, _)| q.starts_with(prefix))
             .filter(|(q, _)| names::prefixes_overlap(q, prefix));
-        shorter.chain(longer).next()
+        shorter.chain(longer).find(|(_, holder)| *holder != id)
     }
 
-    fn release_rules(&self, envelope: &Envelope, r: &Release, time: u64) -> Result<(), Refusal> {
-        let project = self
-            .projects
-            .get(&r.package_id)
-            .ok_or_else(|| Refusal::UnknownProject(hex32(&r.package_id)))?;
-        let current = &project.current().project;
-        if !current
-            .purl_prefixes
-            .iter()
-            .any(|p| names::prefix_covers(p, &r.purl))
-        {
-            return Err(Refusal::PurlOutside {
-                purl: r.purl.clone(),
-                prefixes: current.purl_prefixes.join(", "),
-            });
-        }
-        let before = self.purls.get(&r.purl, self.size);
-        if let Some(index) = before.map_err(|why| Refusal::LookUp {
-            purl: r.purl.clone(),
+    fn last_release(&self, purl: &str) -> Result<Option<u64>, Refusal> {
+        let last = self.releases.last(purl, self.size);
+        last.map_err(|why| Refusal::LookUp {
+            about: purl.to_owned(),
             why,
-        })? {
-            return Err(Refusal::PurlReleased {
-                purl: r.purl.clone(),
-                index,
-            });
-        }
-        key_ages(envelope, current.max_key_age, &project.first_listed, time)
+        })
     }
 
-    fn speakers<'a>(&'a self, statement: &'a Statement) -> Result<Speakers<'a>, Refusal> {
-        match &statement.body {
-            Body::Project(p) => Ok(first_speakers(p)),
-            Body::Release(r) => {
-                let project = self.projects.get(&r.package_id);
-                let project =
-                    project.ok_or_else(|| Refusal::UnknownProject(hex32(&r.package_id)))?;
-                Ok(release_speakers(&project.current().project))
+    fn stated(&self, pae: &Hash) -> Result<Option<u64>, Refusal> {
+        let stated = self.releases.stated(pae, self.size);
+        stated.map_err(|why| Refusal::LookUp {
+            about: hex32(pae),
+            why,
+        })
+    }
+
+    fn brief<'a>(&'a self, index: u64, given: Option<&'a Earlier>) -> Result<&'a Earlier, Refusal> {
+        let brief = self.releases.brief(index, given);
+        brief.map_err(|why| Refusal::LookUp {
+            about: format!("entry {index}"),
+            why,
+        })
+    }
+
+    fn release_rules(
+        &self,
+        envelope: &Envelope,
+        (r, subjects): (&Release, &[Subject]),
+        time: u64,
+        earlier: Option<&Earlier>,
+    ) -> Result<(), Refusal> {
+        let project = self.known(&r.package_id)?;
+        let v = project.current();
+        project.chain.may_release(v, envelope, r, time)?;
+        match (&r.restates, self.last_release(&r.purl)?) {
+            (None, None) => {}
+            (None, Some(index)) => {
+                return Err(Refusal::PurlReleased {
+                    purl: r.purl.clone(),
+                    index,
+                });
+            }
+            (Some(restates), before) => {
+                let index = before.ok_or_else(|| Refusal::NotRestated {
+                    restates: hex32(restates),
+                    why: "the purl was never released",
+                })?;
+                let before = self.brief(index, earlier)?;
+                self.restated(project, restates, before, subjects)?;
             }
         }
+        Chain::may_say(v, envelope, Role::Release, &|key| project.is_revoked(key))
+    }
+
+    /// A re-statement is of the purl's last release, which a window made void, and has its
+    /// content: nothing of what was released under the purl changes.
+    fn restated(
+        &self,
+        project: &ProjectState,
+        restates: &Hash,
+        before: &Earlier,
+        subjects: &[Subject],
+    ) -> Result<(), Refusal> {
+        let not = |why| Refusal::NotRestated {
+            restates: hex32(restates),
+            why,
+        };
+        if before.pae != *restates || before.project != project.id {
+            return Err(not("it is not the last release of this purl"));
+        }
+        let index = before.index;
+        let threshold = project.chain.at(index).map(|v| v.project.release_threshold);
+        if !project.is_void(&before.signers, index, threshold.unwrap_or(1)) {
+            return Err(not("that release is not void"));
+        }
+        if before.content != content(subjects) {
+            return Err(not("its artifacts have other names, digests or sizes"));
+        }
+        Ok(())
+    }
+
+    fn revocation_rules(&self, envelope: &Envelope, r: &Revocation) -> Result<(), Refusal> {
+        let project = self.known(&r.project)?;
+        let revoked = |key: &KeyId| project.is_revoked(key);
+        Chain::may_say(project.current(), envelope, Role::Root, &revoked)?;
+        let listed = match &r.target {
+            Target::Key(id) => project.listed(&KeyId(*id)).is_some(),
+            // No version lists an authority yet.
+            Target::Identity(_) | Target::Authority(_) => false,
+        };
+        if !listed {
+            return Err(Refusal::UnknownTarget(r.target.to_string()));
+        }
+        if let Some(since) = r.compromised_since {
+            if since >= self.size {
+                let size = self.size;
+                return Err(Refusal::WindowBeyond { since, size });
+            }
+            if let Some(Some(before)) = project.window(&r.target)
+                && since >= before
+            {
+                return Err(Refusal::WindowNotWider { since, before });
+            }
+        }
+        let (left, want) = (
+            project.roots_without(&r.target),
+            project.current().project.root_threshold,
+        );
+        if left < want {
+            return Err(Refusal::TooFewRoots { left, want });
+        }
+        Ok(())
+    }
+
+    fn withdrawal_rules(
+        &self,
+        envelope: &Envelope,
+        (w, subjects): (&Withdrawal, &[Subject]),
+        earlier: Option<&Earlier>,
+    ) -> Result<(), Refusal> {
+        let project = self.known(&w.project)?;
+        let v = project.current();
+        let is_root = |key: KeyId| project.listed(&key).is_some_and(|l| l.role == Role::Root);
+        let roots = signers(envelope).filter(|key| is_root(*key)).count();
+        let role = match roots {
+            0 => Role::Release,
+            n if n == envelope.signatures.len() => Role::Root,
+            _ => return Err(Refusal::MixedSigners),
+        };
+        let ends = matches!(w.what, Withdrawn::Prefix(_));
+        let role = if ends { Role::Root } else { role };
+        Chain::may_say(v, envelope, role, &|key| project.is_revoked(key))?;
+        match &w.what {
+            Withdrawn::Prefix(prefix) => {
+                let prefixes = &v.project.purl_prefixes;
+                if prefixes.iter().any(|p| names::prefix_covers(p, prefix)) {
+                    return Ok(());
+                }
+                Err(Refusal::PrefixOutside {
+                    prefix: prefix.clone(),
+                    prefixes: prefixes.join(", "),
+                })
+            }
+            Withdrawn::Release(pae) => {
+                let unknown = || Refusal::UnknownRelease(hex32(pae));
+                let index = self.stated(pae)?.ok_or_else(unknown)?;
+                let brief = self.brief(index, earlier)?;
+                if brief.project != project.id {
+                    return Err(unknown());
+                }
+                match subjects.iter().find(|a| !brief.digests.contains(&a.sha256)) {
+                    Some(other) => Err(Refusal::ForeignDigest(hex32(&other.sha256))),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn note_rules(&self, envelope: &Envelope, n: &KeyNote) -> Result<(), Refusal> {
+        let project = self.known(&n.project)?;
+        let current = &project.current().project;
+        let may = |key: &KeyId| {
+            let keys = current.roots.iter().chain(&current.release_keys);
+            keys.map(PublicKey::id).any(|id| id == *key)
+        };
+        for key in signers(envelope) {
+            if project.is_revoked(&key) {
+                return Err(Refusal::RevokedKey(key.to_string()));
+            }
+            if !may(&key) {
+                return Err(Refusal::UnauthorisedKey {
+                    key: key.to_string(),
+                    want: "a key-note is signed by a key of its project".to_owned(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Moves on by one leaf, at index [`Fold::size`]. The signatures are the caller's to
@@ -503,54 +563,76 @@ impl Fold {
     /// A [`Refusal`] where the leaf is ignored; it counts as a leaf all the same. But after
     /// [`Refusal::LookUp`] nothing was decided and nothing has moved.
     pub fn apply(&mut self, leaf: &Leaf) -> Result<(), Refusal> {
-        let decided = self.decide(leaf);
+        self.apply_with(leaf, None)
+    }
+
+    /// The same, with the leaf that [`Fold::needs`] names.
+    ///
+    /// # Errors
+    /// As [`Fold::apply`].
+    pub fn apply_with(&mut self, leaf: &Leaf, earlier: Option<&Earlier>) -> Result<(), Refusal> {
+        if matches!(leaf, Leaf::Head(_)) {
+            self.settle();
+        }
+        let decided = self.decide(leaf, earlier);
         if let Err(failed @ Refusal::LookUp { .. }) = decided {
             return Err(failed);
         }
-        let outcome = decided.and_then(|()| self.take(leaf));
-        self.count(leaf);
-        outcome
+        self.follow(leaf, decided.is_ok());
+        decided
     }
 
     /// Moves on by one leaf of which [`Fold::apply`] of another fold, in the same state, has
     /// said whether it is `accepted`: the same step without asking the rules again.
     pub fn follow(&mut self, leaf: &Leaf, accepted: bool) {
         if accepted {
-            // What can fail here failed in the fold that was asked.
-            let _ = self.take(leaf);
+            self.take(leaf);
         }
-        self.count(leaf);
-    }
-
-    fn count(&mut self, leaf: &Leaf) {
         self.last_time = self.last_time.max(leaf.time().unwrap_or(0));
         self.size += 1;
     }
 
     /// What an accepted leaf changes.
-    fn take(&mut self, leaf: &Leaf) -> Result<(), Refusal> {
+    fn take(&mut self, leaf: &Leaf) {
         let index = self.size;
         match leaf {
-            Leaf::Statement(s) => match &s.statement.body {
-                Body::Project(p) => self.add_project(s.envelope.pae_hash(), index, p, s.time),
-                Body::Release(r) => {
-                    self.purls.insert(&r.purl, index);
-                    self.touch(&r.package_id, index, |_| {})
+            Leaf::Statement(s) => {
+                if let Body::Release(r) = &s.statement.body {
+                    self.releases.insert(index, s, r);
                 }
-            },
+                if let Some(id) = self.govern(index, s) {
+                    self.touch(&id, index);
+                }
+            }
             Leaf::Operation(o) => self.operation(index, o),
-            Leaf::Head(_) | Leaf::Unknown { .. } => Ok(()),
+            Leaf::Head(_) | Leaf::Unknown { .. } => {}
         }
+    }
+
+    /// What an accepted statement changes in its project, which it says; but not that it stands.
+    fn govern(&mut self, index: u64, s: &StatementLeaf) -> Option<Hash> {
+        let id = self.project_of(&s.envelope, &s.statement)?;
+        let pae = || s.envelope.pae_hash();
+        match &s.statement.body {
+            Body::Project(p) => {
+                self.list_project(id, index, s, p);
+                return Some(id);
+            }
+            Body::Revocation(r) => self.projects.get_mut(&id)?.revoke(index, pae(), r),
+            Body::Withdrawal(w) => self.projects.get_mut(&id)?.withdraw(index, s, w),
+            Body::Release(_) | Body::KeyNote(_) => {}
+        }
+        Some(id)
     }
 
     /// Whether a leaf would be accepted now, by all that [`Fold::apply`] asks.
     ///
     /// # Errors
     /// The [`Refusal`].
-    pub fn decide(&self, leaf: &Leaf) -> Result<(), Refusal> {
+    pub fn decide(&self, leaf: &Leaf, earlier: Option<&Earlier>) -> Result<(), Refusal> {
         let index = self.size;
         match leaf {
-            Leaf::Statement(s) => self.rules(&s.envelope, &s.statement, s.time),
+            Leaf::Statement(s) => self.rules(&s.envelope, &s.statement, s.time, earlier),
             Leaf::Operation(o) => {
                 // `refused` is about a project that never came in; it enters no map.
                 if o.action == Action::Refused || self.projects.contains_key(&o.project) {
@@ -581,201 +663,54 @@ impl Fold {
         }
     }
 
-    fn add_project(&mut self, id: Hash, index: u64, p: &Project, time: u64) -> Result<(), Refusal> {
-        self.list_project(id, index, p, time);
-        self.touch(&id, index, |_| {})
-    }
-
-    /// Takes a project in, without its place in the map.
-    fn list_project(&mut self, id: Hash, index: u64, p: &Project, time: u64) {
+    /// Takes a version of a project in.
+    fn list_project(&mut self, id: Hash, index: u64, s: &StatementLeaf, p: &Project) {
         self.names.insert(p.name.clone(), id);
         for prefix in &p.purl_prefixes {
             self.prefixes.insert(prefix.clone(), id);
         }
-        let first_listed = p
-            .roots
-            .iter()
-            .chain(&p.release_keys)
-            .map(|k| (k.id(), time))
-            .collect();
-        let first = Version {
-            index,
-            statement: id,
-            project: p.clone(),
-        };
-        self.projects.insert(
-            id,
-            ProjectState {
-                id,
-                first,
-                later: Vec::new(),
-                frozen: false,
-                leaves: Compact::new(),
-                first_listed,
-            },
-        );
-    }
-
-    fn operation(&mut self, index: u64, o: &OperationLeaf) -> Result<(), Refusal> {
-        if !self.projects.contains_key(&o.project) {
-            return Ok(());
+        let statement = s.envelope.pae_hash();
+        self.statements.insert(statement, id);
+        match self.projects.get_mut(&id) {
+            Some(project) => project.chain.push(Version {
+                index,
+                time: s.time,
+                statement,
+                project: p.clone(),
+            }),
+            None => {
+                let chain = Chain::begin(id, index, s.time, p.clone());
+                self.projects.insert(id, ProjectState::new(id, chain));
+            }
         }
-        self.touch(&o.project, index, |p| match o.action {
-            Action::Frozen => p.frozen = true,
-            Action::Thawed => p.frozen = false,
-            Action::Admitted | Action::Refused => {}
-        })
     }
 
-    /// Notes that `index` was accepted for a project, and brings its place in the map up
-    /// to date.
-    fn touch(
-        &mut self,
-        id: &Hash,
-        index: u64,
-        change: impl FnOnce(&mut ProjectState),
-    ) -> Result<(), Refusal> {
-        self.change(id, |project| {
-            change(project);
+    fn operation(&mut self, index: u64, o: &OperationLeaf) {
+        let Some(project) = self.projects.get_mut(&o.project) else {
+            return;
+        };
+        match o.action {
+            Action::Frozen => project.frozen = true,
+            Action::Thawed => project.frozen = false,
+            Action::Admitted | Action::Refused => {}
+        }
+        self.touch(&o.project, index);
+    }
+
+    /// Notes that `index` was accepted for a project.
+    fn touch(&mut self, id: &Hash, index: u64) {
+        if let Some(project) = self.projects.get_mut(id) {
             let leaf = tlog::hash::leaf_hash(&index.to_be_bytes());
             project.leaves.push(leaf);
-        })
-    }
-
-    /// Changes a project, and brings its place in the map up to date.
-    fn change(&mut self, id: &Hash, change: impl FnOnce(&mut ProjectState)) -> Result<(), Refusal> {
-        let Some(project) = self.projects.get_mut(id) else {
-            return Err(Refusal::UnknownProject(hex32(id)));
-        };
-        change(project);
-        let value = project.document().hash()?;
-        self.map.insert(*id, value);
-        Ok(())
-    }
-}
-
-fn first_speakers(p: &Project) -> Speakers<'_> {
-    let keys: Vec<&PublicKey> = p.roots.iter().chain(&p.release_keys).collect();
-    Speakers {
-        threshold: keys.len() as u64,
-        keys,
-        all: true,
-        want: "a project's first statement is signed by the keys that it lists, and no others",
-    }
-}
-
-fn release_speakers(p: &Project) -> Speakers<'_> {
-    Speakers {
-        keys: p.release_keys.iter().collect(),
-        threshold: p.release_threshold,
-        all: false,
-        want: "a release is signed by release keys of its project",
-    }
-}
-
-/// Every signature is by a key that may say this, and enough distinct keys signed.
-fn authorised(envelope: &Envelope, speakers: &Speakers<'_>) -> Result<(), Refusal> {
-    let may: BTreeSet<KeyId> = speakers.keys.iter().map(|k| k.id()).collect();
-    let signed: BTreeSet<KeyId> = envelope.signatures.iter().map(|s| s.keyid).collect();
-    if let Some(key) = signed.difference(&may).next() {
-        return Err(Refusal::UnauthorisedKey {
-            key: key.to_string(),
-            want: speakers.want.to_owned(),
-        });
-    }
-    if speakers.all
-        && let Some(key) = may.difference(&signed).next()
-    {
-        return Err(Refusal::MissingSignature(key.to_string()));
-    }
-    let got = signed.len() as u64;
-    if got < speakers.threshold {
-        return Err(Refusal::Threshold {
-            want: speakers.threshold,
-            got,
-        });
-    }
-    Ok(())
-}
-
-fn verify_signatures(envelope: &Envelope, may: &[&PublicKey]) -> Result<(), Refusal> {
-    let message = envelope.pae();
-    for s in &envelope.signatures {
-        let bad = |why: String| Refusal::BadSignature {
-            key: s.keyid.to_string(),
-            why,
-        };
-        let key = may
-            .iter()
-            .find(|k| k.id() == s.keyid)
-            .ok_or_else(|| bad("the key is not known".into()))?;
-        key.verify(&message, &s.sig)
-            .map_err(|e| bad(e.to_string()))?;
-    }
-    Ok(())
-}
-
-fn key_ages(
-    envelope: &Envelope,
-    max: Option<u64>,
-    first_listed: &BTreeMap<KeyId, u64>,
-    time: u64,
-) -> Result<(), Refusal> {
-    let Some(max) = max else { return Ok(()) };
-    for s in &envelope.signatures {
-        let age = time.saturating_sub(first_listed.get(&s.keyid).copied().unwrap_or(time));
-        if age > max {
-            return Err(Refusal::KeyTooOld {
-                key: s.keyid.to_string(),
-                age,
-                max,
-            });
+            self.touched.insert(*id);
         }
     }
-    Ok(())
 }
 
-/// Checks a project's first statement by itself, as a client does from its pin: signed by
-/// every key that it lists.
-///
-/// # Errors
-/// The first [`Refusal`] that applies.
-pub fn check_first_statement(envelope: &Envelope, project: &Project) -> Result<(), Refusal> {
-    let speakers = first_speakers(project);
-    authorised(envelope, &speakers)?;
-    verify_signatures(envelope, &speakers.keys)
-}
-
-/// Checks that `envelope` is a release that `project`, the version in force at its index,
-/// lets its keys say: threshold, signatures, prefixes, key age. `listed` is the leaf time of
-/// that version, at which its keys were first listed.
-///
-/// # Errors
-/// The first [`Refusal`] that applies.
-pub fn check_release(
-    envelope: &Envelope,
-    r: &Release,
-    project: &Project,
-    listed: u64,
-    time: u64,
-) -> Result<(), Refusal> {
-    if !project
-        .purl_prefixes
-        .iter()
-        .any(|p| names::prefix_covers(p, &r.purl))
-    {
-        return Err(Refusal::PurlOutside {
-            purl: r.purl.clone(),
-            prefixes: project.purl_prefixes.join(", "),
-        });
+/// Puts a project's place in the map up to date.
+fn place(projects: &BTreeMap<Hash, ProjectState>, map: &mut PrefixTree, id: &Hash) {
+    // A document holds nothing that has no canonical form.
+    if let Some(Ok(value)) = projects.get(id).map(|p| p.document().hash()) {
+        map.insert(*id, value);
     }
-    let first_listed = project
-        .release_keys
-        .iter()
-        .map(|k| (k.id(), listed))
-        .collect();
-    key_ages(envelope, project.max_key_age, &first_listed, time)?;
-    let speakers = release_speakers(project);
-    authorised(envelope, &speakers)?;
-    verify_signatures(envelope, &speakers.keys)
 }

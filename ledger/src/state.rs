@@ -109,6 +109,14 @@ impl StateDocument {
     }
 }
 
+/// Puts a list that is a set in its one order: by the canonical JSON of its members.
+pub(crate) fn sort_set<T: Serialize>(list: &mut [T]) {
+    if list.len() > 1 {
+        // What has no canonical form does not occur; it would show in the document's hash.
+        list.sort_by_cached_key(|member| json::canonical_of(member).unwrap_or_default());
+    }
+}
+
 fn check_set<'a, T: Serialize>(
     name: &str,
     list: &[T],

@@ -162,6 +162,12 @@ pub struct Counts {
     pub projects: u64,
     /// Releases accepted.
     pub releases: u64,
+    /// Revocations accepted.
+    pub revocations: u64,
+    /// Withdrawals accepted.
+    pub withdrawals: u64,
+    /// Key-notes accepted.
+    pub key_notes: u64,
     /// Operations accepted.
     pub operations: u64,
     /// Ledger heads that follow from the leaves before them.
@@ -242,7 +248,7 @@ pub fn walk<S: Source, O: Observer>(
         .min(bundles.max(1))
         .max(1);
     let keys = Keys::default();
-    let fold = Fold::new(&plan.origin);
+    let fold = Fold::new(&plan.origin).lean();
     let fold = match &plan.released {
         Some(LookUp(released)) => fold.looking_up(Arc::clone(released)),
         None => fold,
@@ -258,6 +264,7 @@ pub fn walk<S: Source, O: Observer>(
         head_wrong: false,
         marks: Vec::new(),
         wanted: &plan.marks,
+        size: plan.size,
         counts: Counts::default(),
         last: None,
     };

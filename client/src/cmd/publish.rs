@@ -88,7 +88,7 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         .or_else(|| project.purl.clone())
         .unwrap_or_else(|| format!("pkg:generic/{}", project.name));
     let purl = format!("{base}@{}", encode(&args.version));
-    let payload = release_payload(&project.id, &purl, &subjects)
+    let payload = release_payload(&project.id, &purl, &subjects, None)
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     let secrets = args
         .key

@@ -1,10 +1,11 @@
 //! A fold put away and taken up again, so that a server need not read its whole log at each
 //! start. What is saved is not trusted: whoever restores compares [`Fold::digest`] with the
 //! one that was committed. The digest covers, through the map, each project's id (the hash of
-//! its first statement), what was accepted for it, and whether it is frozen; not at which
-//! index and time its statements stand, which only the log's own leaves say.
+//! its first statement), its newest version, what it revoked and withdrew, where what was
+//! accepted for it stands, and whether it is frozen; not at which index and time each of its
+//! statements stands, which only the log's own leaves say.
 
-use super::{Fold, ProjectState};
+use super::Fold;
 use crate::Hash;
 use crate::leaf::{Leaf, LeafError};
 use crate::statement::Body;
@@ -28,15 +29,15 @@ pub enum SavedError {
         /// Why.
         why: LeafError,
     },
-    /// The leaf is not the project's first statement.
-    #[error("the leaf saved for index {0} is not the first statement of its project")]
+    /// The leaf is not a statement that may stand there.
+    #[error("the leaf saved for index {0} is not a statement of its project, in order")]
     OtherLeaf(u64),
     /// Two projects were saved under one id, name or prefix.
     #[error("project {0} is saved twice, or shares its name or a prefix")]
     Twice(String),
-    /// The state could not be computed.
-    #[error("the saved state does not add up: {0}")]
-    State(String),
+    /// Of a project its first statement is not saved.
+    #[error("the first statement of project {0} is not saved")]
+    Missing(String),
 }
 
 impl SavedError {
@@ -48,7 +49,7 @@ impl SavedError {
             Self::Leaf { why, .. } => why.kind(),
             Self::OtherLeaf(_) => "saved-leaf-of-other-project",
             Self::Twice(_) => "saved-twice",
-            Self::State(_) => "saved-state",
+            Self::Missing(_) => "saved-first-missing",
         }
     }
 }
@@ -93,10 +94,9 @@ impl Standing {
 pub struct SavedProject {
     /// Its id.
     pub id: Hash,
-    /// The log index of its first statement.
-    pub index: u64,
-    /// The leaf there.
-    pub leaf: Vec<u8>,
+    /// Its statements that are not releases, with their log indexes, in order: what decides who
+    /// may speak, and what is withdrawn.
+    pub statements: Vec<(u64, Vec<u8>)>,
     /// Its [`Standing`], as bytes.
     pub standing: Vec<u8>,
 }
@@ -126,38 +126,46 @@ impl Fold {
             fold.restore(saved)?;
         }
         (fold.size, fold.last_time) = (size, last_time);
+        fold.settle();
         Ok(fold)
     }
 
     fn restore(&mut self, saved: &SavedProject) -> Result<(), SavedError> {
-        let (id, index) = (saved.id, saved.index);
-        let other = SavedError::OtherLeaf(index);
-        let leaf = Leaf::parse(&saved.leaf).map_err(|why| SavedError::Leaf { index, why })?;
-        let Leaf::Statement(s) = leaf else {
-            return Err(other);
-        };
-        let Body::Project(p) = &s.statement.body else {
-            return Err(other);
-        };
-        if s.envelope.pae_hash() != id {
-            return Err(other);
-        }
+        let id = saved.id;
         let hex = || crate::hex32(&id);
-        let prefixes = &p.purl_prefixes;
-        if self.projects.contains_key(&id)
-            || self.names.contains_key(&p.name)
-            || prefixes.iter().any(|p| self.prefixes.contains_key(p))
-        {
+        if self.projects.contains_key(&id) {
             return Err(SavedError::Twice(hex()));
+        }
+        for (index, bytes) in &saved.statements {
+            let index = *index;
+            let leaf = Leaf::parse(bytes).map_err(|why| SavedError::Leaf { index, why })?;
+            let Leaf::Statement(s) = leaf else {
+                return Err(SavedError::OtherLeaf(index));
+            };
+            // The first makes the project; those that follow must be about it.
+            let about = self.project_of(&s.envelope, &s.statement);
+            let first = matches!(&s.statement.body, Body::Project(p) if p.version == 1);
+            if about != Some(id) || first == self.projects.contains_key(&id) {
+                return Err(SavedError::OtherLeaf(index));
+            }
+            if let Body::Project(p) = &s.statement.body {
+                let other = |holder: Option<&Hash>| holder.is_some_and(|holder| *holder != id);
+                let mut prefixes = p.purl_prefixes.iter();
+                if other(self.names.get(&p.name))
+                    || prefixes.any(|prefix| other(self.prefixes.get(prefix)))
+                {
+                    return Err(SavedError::Twice(hex()));
+                }
+            }
+            self.govern(index, &s);
         }
         let standing = Standing::parse(&saved.standing);
         let standing = standing.ok_or_else(|| SavedError::Standing(hex()))?;
-        self.list_project(id, index, p, s.time);
-        let place = |project: &mut ProjectState| {
-            (project.frozen, project.leaves) = (standing.frozen, standing.leaves);
-        };
-        self.change(&id, place)
-            .map_err(|e| SavedError::State(e.to_string()))
+        let project = self.projects.get_mut(&id);
+        let project = project.ok_or_else(|| SavedError::Missing(hex()))?;
+        (project.frozen, project.leaves) = (standing.frozen, standing.leaves);
+        self.touched.insert(id);
+        Ok(())
     }
 }
 

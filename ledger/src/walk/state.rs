@@ -4,7 +4,8 @@ use super::bundle::{self, Checked, Item, Keys, Signed};
 use super::{At, Counts, Finding, Mark, Observer, Source, Stopped, Walked};
 use crate::fold::{Fold, Refusal};
 use crate::leaf::Leaf;
-use tlog::tile::{EntryTile, Tile};
+use crate::released::Earlier;
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile, parse_bundle, width_at};
 use tlog::tree::{Edge, FullTile};
 
 pub(super) struct State<'a, S, O> {
@@ -18,6 +19,8 @@ pub(super) struct State<'a, S, O> {
     pub(super) head_wrong: bool,
     pub(super) marks: Vec<Mark>,
     pub(super) wanted: &'a [u64],
+    /// Leaves of the whole log.
+    pub(super) size: u64,
     pub(super) counts: Counts,
     pub(super) last: Option<Leaf>,
 }
@@ -135,13 +138,17 @@ impl<S: Source, O: Observer> State<'_, S, O> {
             self.observer
                 .finding(Finding::new("time-went-back", tile.path(), what));
         }
-        let outcome = self.fold.apply(&leaf);
+        let earlier = self.earlier(&leaf);
+        let outcome = match earlier {
+            Ok(earlier) => self.fold.apply_with(&leaf, earlier.as_ref()),
+            Err(failed) => Err(failed),
+        };
         if let Err(failed @ Refusal::LookUp { .. }) = &outcome {
             // Nothing was decided, so nothing that follows could be.
             let what = format!("entry {index}: {failed}");
             self.observer
                 .finding(Finding::new(failed.kind(), tile.path(), what));
-            return self.end_fold(tile, "a purl cannot be looked up");
+            return self.end_fold(tile, "an earlier release cannot be looked up");
         }
         self.observer.leaf(index, &leaf, outcome.is_ok());
         match outcome {
@@ -159,12 +166,40 @@ impl<S: Source, O: Observer> State<'_, S, O> {
         self.last = Some(leaf);
     }
 
+    /// The leaf without which it cannot be decided whether this one is accepted.
+    fn earlier(&self, leaf: &Leaf) -> Result<Option<Earlier>, Refusal> {
+        let Leaf::Statement(s) = leaf else {
+            return Ok(None);
+        };
+        let Some(index) = self.fold.needs(&s.statement)? else {
+            return Ok(None);
+        };
+        let failed = |why: String| Refusal::LookUp {
+            about: format!("entry {index}"),
+            why,
+        };
+        let tile = index / u64::from(TILE_WIDTH);
+        let tile = EntryTile {
+            index: tile,
+            width: width_at(self.size, 0, tile),
+        };
+        let bytes = self.source.bundle(&tile);
+        let bytes = bytes.map_err(|e| failed(format!("{}: {e:?}", tile.path())))?;
+        let entries = parse_bundle(&bytes, tile.width).map_err(|e| failed(e.to_string()))?;
+        let at = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+        let leaf = entries.get(at).map(Vec::as_slice).unwrap_or_default();
+        Ok(Earlier::parse(index, leaf))
+    }
+
     fn count(&mut self, leaf: &Leaf) {
         use crate::statement::Body;
         let counter = match leaf {
             Leaf::Statement(s) => match s.statement.body {
                 Body::Project(_) => &mut self.counts.projects,
                 Body::Release(_) => &mut self.counts.releases,
+                Body::Revocation(_) => &mut self.counts.revocations,
+                Body::Withdrawal(_) => &mut self.counts.withdrawals,
+                Body::KeyNote(_) => &mut self.counts.key_notes,
             },
             Leaf::Operation(_) => &mut self.counts.operations,
             Leaf::Head(_) => &mut self.counts.heads,

@@ -119,7 +119,7 @@ fn log() -> (Files, Hash) {
                     download_location: None,
                 };
                 let purl = format!("pkg:generic/acme/hello@{n}");
-                let payload = release_payload(&id, &purl, &[artifact]).unwrap();
+                let payload = release_payload(&id, &purl, &[artifact], None).unwrap();
                 statement(Envelope::sign(payload, &[&release]).unwrap(), time)
             }
         };
@@ -184,9 +184,12 @@ fn a_sound_log_has_no_finding_whatever_the_number_of_workers() {
 struct Kept(Result<BTreeMap<Hash, u64>, String>);
 
 impl Released for Kept {
-    fn released(&self, purl: &Hash) -> Result<Option<u64>, String> {
+    fn released(&self, purl: &Hash, below: u64) -> Result<Option<u64>, String> {
         let kept = self.0.as_ref().map_err(Clone::clone)?;
-        Ok(kept.get(purl).copied())
+        Ok(kept.get(purl).copied().filter(|index| *index < below))
+    }
+    fn stated(&self, _: &Hash) -> Result<Option<u64>, String> {
+        Ok(None)
     }
 }
 

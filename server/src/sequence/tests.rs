@@ -86,8 +86,13 @@ fn statements() -> (Envelope, Envelope) {
         digests: Default::default(),
         download_location: None,
     };
-    let payload =
-        release_payload(&first.pae_hash(), "pkg:generic/acme/tool@1", &[artifact]).unwrap();
+    let payload = release_payload(
+        &first.pae_hash(),
+        "pkg:generic/acme/tool@1",
+        &[artifact],
+        None,
+    )
+    .unwrap();
     (first, Envelope::sign(payload, &[&release]).unwrap())
 }
 

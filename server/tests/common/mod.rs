@@ -307,7 +307,7 @@ pub fn artifact(name: &str, content: &[u8]) -> Subject {
 
 impl Publisher {
     pub fn envelope(&self, purl: &str, subjects: &[Subject]) -> Envelope {
-        let payload = release_payload(&self.id, purl, subjects).unwrap();
+        let payload = release_payload(&self.id, purl, subjects, None).unwrap();
         Envelope::sign(payload, &[&self.release]).unwrap()
     }
     pub fn hex(&self) -> String {

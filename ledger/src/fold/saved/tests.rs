@@ -57,7 +57,7 @@ fn release(project: usize, version: u64, time: u64) -> Leaf {
         download_location: None,
     };
     let purl = format!("pkg:generic/p{project}/x@{version}");
-    let payload = release_payload(id, &purl, &[subject]).unwrap();
+    let payload = release_payload(id, &purl, &[subject], None).unwrap();
     statement(Envelope::sign(payload, &[key]).unwrap(), time)
 }
 
@@ -79,16 +79,20 @@ impl Rows {
     fn keep(&mut self, fold: &Fold, index: u64, leaf: &Leaf) {
         let id = match leaf {
             Leaf::Statement(s) => match &s.statement.body {
-                Body::Project(_) => {
-                    self.0.push(SavedProject {
-                        id: s.envelope.pae_hash(),
-                        index,
-                        leaf: leaf.to_bytes().unwrap(),
-                        standing: Vec::new(),
-                    });
-                    s.envelope.pae_hash()
-                }
                 Body::Release(r) => r.package_id,
+                _ => {
+                    let id = fold.project_of(&s.envelope, &s.statement).unwrap();
+                    let one = (index, leaf.to_bytes().unwrap());
+                    match self.0.iter_mut().find(|row| row.id == id) {
+                        Some(row) => row.statements.push(one),
+                        None => self.0.push(SavedProject {
+                            id,
+                            statements: vec![one],
+                            standing: Vec::new(),
+                        }),
+                    }
+                    id
+                }
             },
             Leaf::Operation(o) => o.project,
             _ => return,
@@ -183,12 +187,21 @@ fn what_was_saved_otherwise_is_refused_or_shows_in_the_digest() {
     };
     refused(&|r| r[0].id[0] ^= 1, "saved-leaf-of-other-project");
     refused(
-        &|r| r[0].leaf = release(0, 7, 7).to_bytes().unwrap(),
+        &|r| r[0].statements[0].1 = release(0, 7, 7).to_bytes().unwrap(),
         "saved-leaf-of-other-project",
     );
     refused(&|r| r.push(r[0].clone()), "saved-twice");
-    refused(&|r| r[0].leaf.truncate(9), "leaf-not-canonical-json");
+    refused(
+        &|r| r[0].statements[0].1.truncate(9),
+        "leaf-not-canonical-json",
+    );
     refused(&|r| r[0].standing.push(0), "saved-standing");
+    refused(&|r| r[0].statements.clear(), "saved-first-missing");
+    let twice = |r: &mut Vec<SavedProject>| {
+        let first = r[0].statements[0].clone();
+        r[0].statements.push(first);
+    };
+    refused(&twice, "saved-leaf-of-other-project");
     // One that is missing is a state of its own.
     let fewer = Rows(rows.0[..1].to_vec());
     assert_ne!(restored(&fold, &fewer).unwrap().digest(), fold.digest());

@@ -1,0 +1,398 @@
+//! Who may speak for a project: its versions, and the rules by which a statement goes on from
+//! them (docs/formats.md, "project"). The fold and a verifier that follows a chain from its pin
+//! ask the same questions here.
+
+use super::Refusal;
+use crate::envelope::Envelope;
+use crate::released::signers;
+use crate::statement::{Project, Release};
+use crate::{Hash, hex32, names};
+use keys::{KeyId, PublicKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One version of a project, and where it stands in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Log index.
+    pub index: u64,
+    /// The leaf's time, Unix seconds.
+    pub time: u64,
+    /// PAE hash of the statement.
+    pub statement: Hash,
+    /// What it says.
+    pub project: Project,
+}
+
+/// What a key is for. No key ever changes it within a project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Changes the project, revokes, withdraws.
+    Root,
+    /// Publishes releases, and withdraws them.
+    Release,
+}
+
+impl Role {
+    /// `root` or `release`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// A key as the project listed it first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is for.
+    pub role: Role,
+    /// The time of the leaf that listed it first, Unix seconds.
+    pub time: u64,
+}
+
+/// A project's versions 1…V, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    first: Version,
+    later: Vec<Version>,
+    listed: BTreeMap<KeyId, Listed>,
+}
+
+/// Whether a key is revoked, at the point that is asked about.
+pub type IsRevoked<'a> = &'a dyn Fn(&KeyId) -> bool;
+
+/// The keys of a version with what they are for.
+fn roles(p: &Project) -> impl Iterator<Item = (&PublicKey, Role)> {
+    let roots = p.roots.iter().map(|k| (k, Role::Root));
+    roots.chain(p.release_keys.iter().map(|k| (k, Role::Release)))
+}
+
+fn ids(keys: &[PublicKey]) -> BTreeSet<KeyId> {
+    keys.iter().map(PublicKey::id).collect()
+}
+
+fn enough(
+    what: &'static str,
+    of: &BTreeSet<KeyId>,
+    signed: &BTreeSet<KeyId>,
+    want: u64,
+) -> Result<(), Refusal> {
+    let got = signed.intersection(of).count() as u64;
+    if got < want {
+        return Err(Refusal::Threshold { what, want, got });
+    }
+    Ok(())
+}
+
+/// Each signature is by one of `may`, none of them revoked.
+fn only(
+    signed: &BTreeSet<KeyId>,
+    may: &BTreeSet<KeyId>,
+    revoked: IsRevoked<'_>,
+    want: &'static str,
+) -> Result<(), Refusal> {
+    for key in signed {
+        if revoked(key) {
+            return Err(Refusal::RevokedKey(key.to_string()));
+        }
+        if !may.contains(key) {
+            return Err(Refusal::UnauthorisedKey {
+                key: key.to_string(),
+                want: want.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl Chain {
+    /// The chain of a project with only its first statement, whose PAE hash is the project's id.
+    #[must_use]
+    pub fn begin(id: Hash, index: u64, time: u64, project: Project) -> Self {
+        let mut chain = Self {
+            first: Version {
+                index,
+                time,
+                statement: id,
+                project,
+            },
+            later: Vec::new(),
+            listed: BTreeMap::new(),
+        };
+        chain.list(time);
+        chain
+    }
+
+    fn list(&mut self, time: u64) {
+        let current = self.later.last().unwrap_or(&self.first);
+        for (key, role) in roles(&current.project) {
+            self.listed.entry(key.id()).or_insert(Listed { role, time });
+        }
+    }
+
+    /// Adds the next version, of which [`Chain::may_follow`] was asked.
+    pub fn push(&mut self, version: Version) {
+        let time = version.time;
+        self.later.push(version);
+        self.list(time);
+    }
+
+    /// Version 1.
+    #[must_use]
+    pub fn first(&self) -> &Version {
+        &self.first
+    }
+
+    /// The newest version.
+    #[must_use]
+    pub fn current(&self) -> &Version {
+        self.later.last().unwrap_or(&self.first)
+    }
+
+    /// All versions, oldest first.
+    pub fn versions(&self) -> impl DoubleEndedIterator<Item = &Version> {
+        std::iter::once(&self.first).chain(&self.later)
+    }
+
+    /// The version in force for a leaf at `index`: the last below it.
+    #[must_use]
+    pub fn at(&self, index: u64) -> Option<&Version> {
+        self.versions().rev().find(|v| v.index < index)
+    }
+
+    /// A key that any version lists, as it was listed first.
+    #[must_use]
+    pub fn listed(&self, key: &KeyId) -> Option<Listed> {
+        self.listed.get(key).copied()
+    }
+
+    /// Whether `p`, in `envelope`, may follow the newest version; `revoked` is about the state
+    /// before it. The signatures' arithmetic is not done here ([`verify_signatures`], with
+    /// [`Chain::speakers_of_next`]).
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that applies.
+    pub fn may_follow(
+        &self,
+        envelope: &Envelope,
+        p: &Project,
+        revoked: IsRevoked<'_>,
+    ) -> Result<(), Refusal> {
+        let newest = self.current();
+        let previous = p.previous.unwrap_or_default();
+        if previous != newest.statement {
+            return Err(Refusal::OtherPrevious {
+                want: hex32(&newest.statement),
+                got: hex32(&previous),
+            });
+        }
+        let want = newest.project.version + 1;
+        if p.version != want {
+            return Err(Refusal::OtherVersion {
+                want,
+                got: p.version,
+            });
+        }
+        if p.log != newest.project.log {
+            return Err(Refusal::OtherOrigin {
+                want: newest.project.log.clone(),
+                got: p.log.clone(),
+            });
+        }
+        if p.name != newest.project.name {
+            return Err(Refusal::OtherName {
+                want: newest.project.name.clone(),
+                got: p.name.clone(),
+            });
+        }
+        for (key, role) in roles(p) {
+            let id = key.id();
+            if revoked(&id) {
+                return Err(Refusal::RevokedKey(id.to_string()));
+            }
+            if let Some(listed) = self.listed.get(&id).filter(|l| l.role != role) {
+                return Err(Refusal::OtherRole {
+                    key: id.to_string(),
+                    was: listed.role.word(),
+                });
+            }
+        }
+        let signed: BTreeSet<KeyId> = signers(envelope).collect();
+        let (old, own) = (ids(&newest.project.roots), ids(&p.roots));
+        let before: BTreeSet<KeyId> = roles(&newest.project).map(|(k, _)| k.id()).collect();
+        let fresh: BTreeSet<KeyId> = roles(p)
+            .map(|(k, _)| k.id())
+            .filter(|id| !before.contains(id))
+            .collect();
+        let may = old.iter().chain(&own).chain(&fresh).copied().collect();
+        only(
+            &signed,
+            &may,
+            revoked,
+            "a project statement is signed by the roots before it, its own, and every key that it newly lists",
+        )?;
+        if let Some(key) = fresh.difference(&signed).next() {
+            return Err(Refusal::MissingSignature(key.to_string()));
+        }
+        enough("root", &old, &signed, newest.project.root_threshold)?;
+        enough("new root", &own, &signed, p.root_threshold)
+    }
+
+    /// The keys that may sign `next`, if that follows.
+    #[must_use]
+    pub fn speakers_of_next<'a>(&'a self, next: &'a Project) -> Vec<&'a PublicKey> {
+        let old = self.current().project.roots.iter();
+        old.chain(roles(next).map(|(k, _)| k)).collect()
+    }
+
+    /// Whether keys of version `v` meet the threshold of `role` on `envelope`, all of them of
+    /// that role, none revoked.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that applies.
+    pub fn may_say(
+        v: &Version,
+        envelope: &Envelope,
+        role: Role,
+        revoked: IsRevoked<'_>,
+    ) -> Result<(), Refusal> {
+        let p = &v.project;
+        let (keys, threshold, want) = match role {
+            Role::Root => (
+                ids(&p.roots),
+                p.root_threshold,
+                "this is signed by root keys of its project",
+            ),
+            Role::Release => (
+                ids(&p.release_keys),
+                p.release_threshold,
+                "this is signed by release keys of its project",
+            ),
+        };
+        let signed: BTreeSet<KeyId> = signers(envelope).collect();
+        only(&signed, &keys, revoked, want)?;
+        enough(role.word(), &keys, &signed, threshold)
+    }
+
+    /// Whether the purl is under a prefix of version `v`, and no key that signed is older than
+    /// it allows at `time`.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that applies.
+    pub fn may_release(
+        &self,
+        v: &Version,
+        envelope: &Envelope,
+        r: &Release,
+        time: u64,
+    ) -> Result<(), Refusal> {
+        let prefixes = &v.project.purl_prefixes;
+        if !prefixes.iter().any(|p| names::prefix_covers(p, &r.purl)) {
+            return Err(Refusal::PurlOutside {
+                purl: r.purl.clone(),
+                prefixes: prefixes.join(", "),
+            });
+        }
+        let Some(max) = v.project.max_key_age else {
+            return Ok(());
+        };
+        for key in signers(envelope) {
+            let listed = self.listed(&key).map_or(time, |l| l.time);
+            let age = time.saturating_sub(listed);
+            if age > max {
+                return Err(Refusal::KeyTooOld {
+                    key: key.to_string(),
+                    age,
+                    max,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks the next version whole, signatures included, as a verifier does that follows a
+    /// chain; `revoked` is about the index at which it stands.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that applies.
+    pub fn check_next(
+        &self,
+        envelope: &Envelope,
+        p: &Project,
+        revoked: IsRevoked<'_>,
+    ) -> Result<(), Refusal> {
+        self.may_follow(envelope, p, revoked)?;
+        verify_signatures(envelope, &self.speakers_of_next(p))
+    }
+
+    /// Checks a release at `index`, whose leaf has this `time`, by the version in force there:
+    /// threshold, signatures, prefixes, key age; `revoked` is about that index. Whether a window
+    /// that was given later makes it void is another question.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that applies.
+    pub fn check_release(
+        &self,
+        envelope: &Envelope,
+        r: &Release,
+        (index, time): (u64, u64),
+        revoked: IsRevoked<'_>,
+    ) -> Result<(), Refusal> {
+        let unknown = || Refusal::UnknownProject(hex32(&r.package_id));
+        let v = self.at(index).ok_or_else(unknown)?;
+        self.may_release(v, envelope, r, time)?;
+        Self::may_say(v, envelope, Role::Release, revoked)?;
+        let keys: Vec<&PublicKey> = v.project.release_keys.iter().collect();
+        verify_signatures(envelope, &keys)
+    }
+}
+
+/// Whether a project's first statement is signed by every key that it lists, and no others.
+pub(super) fn first_signers(envelope: &Envelope, p: &Project) -> Result<(), Refusal> {
+    let keys: BTreeSet<KeyId> = roles(p).map(|(k, _)| k.id()).collect();
+    let signed: BTreeSet<KeyId> = signers(envelope).collect();
+    only(
+        &signed,
+        &keys,
+        &|_| false,
+        "a project's first statement is signed by the keys that it lists, and no others",
+    )?;
+    match keys.difference(&signed).next() {
+        Some(key) => Err(Refusal::MissingSignature(key.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// Checks a project's first statement by itself, as a client does from its pin: signed by
+/// every key that it lists.
+///
+/// # Errors
+/// The first [`Refusal`] that applies.
+pub fn check_first_statement(envelope: &Envelope, project: &Project) -> Result<(), Refusal> {
+    first_signers(envelope, project)?;
+    let keys: Vec<&PublicKey> = roles(project).map(|(k, _)| k).collect();
+    verify_signatures(envelope, &keys)
+}
+
+/// Verifies each signature on `envelope` by the key among `may` that it names.
+///
+/// # Errors
+/// [`Refusal::BadSignature`].
+pub fn verify_signatures(envelope: &Envelope, may: &[&PublicKey]) -> Result<(), Refusal> {
+    let message = envelope.pae();
+    for s in &envelope.signatures {
+        let bad = |why: String| Refusal::BadSignature {
+            key: s.keyid.to_string(),
+            why,
+        };
+        let key = may
+            .iter()
+            .find(|k| k.id() == s.keyid)
+            .ok_or_else(|| bad("the key is not known".into()))?;
+        key.verify(&message, &s.sig)
+            .map_err(|e| bad(e.to_string()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! What the log says of one project: its versions, what it revoked and withdrew, and the state
+//! document that follows (docs/formats.md, "Fold" and "State documents").
+
+use super::chain::{Chain, Listed, Role, Version};
+use crate::Hash;
+use crate::leaf::StatementLeaf;
+use crate::released::signers;
+use crate::state::{
+    Current, EndOfLife, Leaves, Revoked, StateDocument, withdrawn_digest_key, withdrawn_release_key,
+};
+use crate::statement::{Revocation, Target, Withdrawal, Withdrawn};
+use keys::KeyId;
+use std::collections::BTreeMap;
+use tlog::prefix::{MapProof, PrefixTree};
+use tlog::tree::Compact;
+
+/// What the log says of a project.
+#[derive(Debug, Clone)]
+pub struct ProjectState {
+    /// PAE hash of the first statement.
+    pub id: Hash,
+    /// Its versions.
+    pub chain: Chain,
+    /// Whether the operator froze it.
+    pub frozen: bool,
+    /// The tree over the indexes of what was accepted for it.
+    pub(super) leaves: Compact,
+    revoked: BTreeMap<Target, Standing>,
+    withdrawals: Vec<Accepted>,
+    withdrawn: PrefixTree,
+    ended: BTreeMap<String, Hash>,
+}
+
+/// What revocations of one target come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Standing {
+    /// Log index of the first.
+    index: u64,
+    /// The smallest window.
+    since: Option<u64>,
+    /// The statement that set the window, else the first.
+    statement: Hash,
+}
+
+impl Standing {
+    /// Whether what was signed at `index` counts.
+    fn counts(&self, index: u64) -> bool {
+        index < self.index && self.since.is_none_or(|since| index < since)
+    }
+}
+
+/// A withdrawal that was accepted; a compromise window may make it void.
+#[derive(Debug, Clone)]
+struct Accepted {
+    index: u64,
+    statement: Hash,
+    signers: Box<[KeyId]>,
+    threshold: u64,
+    what: What,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    /// Keys in the tree of withdrawals.
+    Keys(Box<[Hash]>),
+    Prefix(String),
+}
+
+impl ProjectState {
+    pub(super) fn new(id: Hash, chain: Chain) -> Self {
+        Self {
+            id,
+            chain,
+            frozen: false,
+            leaves: Compact::new(),
+            revoked: BTreeMap::new(),
+            withdrawals: Vec::new(),
+            withdrawn: PrefixTree::new(),
+            ended: BTreeMap::new(),
+        }
+    }
+
+    /// Version 1.
+    #[must_use]
+    pub fn first(&self) -> &Version {
+        self.chain.first()
+    }
+
+    /// The version in force.
+    #[must_use]
+    pub fn current(&self) -> &Version {
+        self.chain.current()
+    }
+
+    /// All versions, oldest first.
+    pub fn versions(&self) -> impl DoubleEndedIterator<Item = &Version> {
+        self.chain.versions()
+    }
+
+    /// A key that any version lists, as it was listed first.
+    #[must_use]
+    pub fn listed(&self, key: &KeyId) -> Option<Listed> {
+        self.chain.listed(key)
+    }
+
+    /// Whether a key was revoked.
+    #[must_use]
+    pub fn is_revoked(&self, key: &KeyId) -> bool {
+        self.revoked.contains_key(&Target::key(key))
+    }
+
+    /// The smallest window given for a target, and whether it is revoked at all.
+    pub(super) fn window(&self, target: &Target) -> Option<Option<u64>> {
+        self.revoked.get(target).map(|r| r.since)
+    }
+
+    /// Unrevoked roots of the version in force, `but` not counted.
+    pub(super) fn roots_without(&self, but: &Target) -> u64 {
+        let roots = self.current().project.roots.iter();
+        let left = roots
+            .map(|k| k.id())
+            .filter(|id| !self.is_revoked(id) && Target::key(id) != *but);
+        left.count() as u64
+    }
+
+    /// Whether a signature of `key` at `index` counts: it was made before the first revocation
+    /// and before any compromise window.
+    #[must_use]
+    pub fn counts(&self, key: &KeyId, index: u64) -> bool {
+        let standing = self.revoked.get(&Target::key(key));
+        standing.is_none_or(|r| r.counts(index))
+    }
+
+    /// Whether what these keys signed at `index` misses `threshold` now.
+    pub(super) fn is_void(&self, signers: &[KeyId], index: u64, threshold: u64) -> bool {
+        let good = signers.iter().filter(|key| self.counts(key, index));
+        (good.count() as u64) < threshold
+    }
+
+    pub(super) fn revoke(&mut self, index: u64, statement: Hash, r: &Revocation) {
+        let first = Standing {
+            index,
+            since: None,
+            statement,
+        };
+        let standing = self.revoked.entry(r.target).or_insert(first);
+        let Some(since) = r.compromised_since else {
+            return;
+        };
+        if standing.since.is_some_and(|before| before <= since) {
+            return;
+        }
+        (standing.since, standing.statement) = (Some(since), statement);
+        // The second pass: what the target said in the window does not count any more.
+        self.withdraw_again();
+    }
+
+    pub(super) fn withdraw(&mut self, index: u64, s: &StatementLeaf, w: &Withdrawal) {
+        let signers: Box<[KeyId]> = signers(&s.envelope).collect();
+        let project = &self.current().project;
+        let is_root = |key: &KeyId| self.listed(key).is_some_and(|l| l.role == Role::Root);
+        let threshold = if signers.iter().all(is_root) {
+            project.root_threshold
+        } else {
+            project.release_threshold
+        };
+        let what = match &w.what {
+            Withdrawn::Prefix(prefix) => What::Prefix(prefix.clone()),
+            Withdrawn::Release(pae) => {
+                let digests = s.statement.subject.iter().map(|a| a.sha256);
+                let digests = digests.map(|d| withdrawn_digest_key(&d));
+                What::Keys(
+                    std::iter::once(withdrawn_release_key(pae))
+                        .chain(digests)
+                        .collect(),
+                )
+            }
+        };
+        let accepted = Accepted {
+            index,
+            statement: s.envelope.pae_hash(),
+            signers,
+            threshold,
+            what,
+        };
+        self.take_back(&accepted);
+        self.withdrawals.push(accepted);
+    }
+
+    /// What a withdrawal takes back; of several the one of the lowest index stands.
+    fn take_back(&mut self, w: &Accepted) {
+        match &w.what {
+            What::Keys(keys) => {
+                for key in keys {
+                    if self.withdrawn.get(key).is_none() {
+                        self.withdrawn.insert(*key, w.statement);
+                    }
+                }
+            }
+            What::Prefix(prefix) => {
+                self.ended.entry(prefix.clone()).or_insert(w.statement);
+            }
+        }
+    }
+
+    /// Withdrawals and ends of life, from those that are not void.
+    fn withdraw_again(&mut self) {
+        self.withdrawn = PrefixTree::new();
+        self.ended.clear();
+        let all = std::mem::take(&mut self.withdrawals);
+        for w in &all {
+            if !self.is_void(&w.signers, w.index, w.threshold) {
+                self.take_back(w);
+            }
+        }
+        self.withdrawals = all;
+    }
+
+    pub(super) fn prove_withdrawn(&self, key: &Hash) -> MapProof {
+        self.withdrawn.prove(key)
+    }
+
+    pub(super) fn document(&self) -> StateDocument {
+        let current = self.current();
+        let mut revoked: Vec<Revoked> = self
+            .revoked
+            .iter()
+            .map(|(target, r)| Revoked {
+                index: r.index,
+                since: r.since,
+                statement: r.statement,
+                target: target.to_string(),
+            })
+            .collect();
+        let mut end_of_life: Vec<EndOfLife> = self
+            .ended
+            .iter()
+            .map(|(prefix, statement)| EndOfLife {
+                prefix: prefix.clone(),
+                statement: *statement,
+            })
+            .collect();
+        crate::state::sort_set(&mut revoked);
+        crate::state::sort_set(&mut end_of_life);
+        StateDocument {
+            end_of_life,
+            frozen: self.frozen,
+            leaves: Leaves {
+                root: self.leaves.root(),
+                size: self.leaves.size(),
+            },
+            project: Current {
+                statement: current.statement,
+                version: current.project.version,
+            },
+            revoked,
+            withdrawn: self.withdrawn.root(),
+        }
+    }
+}
