@@ -147,6 +147,7 @@ pub struct Shared {
     middle: Vec<u8>,
     /// From there to the end.
     end: Vec<u8>,
+    withdrawn: Hash,
 }
 
 impl Shared {
@@ -169,7 +170,19 @@ impl Shared {
         let mut end = b"},\"projects\":".to_vec();
         json::append(projects, &mut end)?;
         end.push(b'}');
-        Ok(Self { middle, end })
+        let withdrawn = head.state.withdrawn;
+        Ok(Self {
+            middle,
+            end,
+            withdrawn,
+        })
+    }
+
+    /// The root of the project's tree of withdrawals: zeros while that is empty, and every proof
+    /// in it with it.
+    #[must_use]
+    pub fn withdrawn(&self) -> &Hash {
+        &self.withdrawn
     }
 
     /// The bytes of the bundle of `entry`, as [`Bundle::to_bytes`] would give them, without

@@ -195,6 +195,12 @@ impl Fold {
         }
     }
 
+    /// The project of which the statement of this PAE hash is a version.
+    #[must_use]
+    pub fn project_by_statement(&self, statement: &Hash) -> Option<Hash> {
+        self.statements.get(statement).copied()
+    }
+
     /// A project's state document.
     #[must_use]
     pub fn state(&self, id: &Hash) -> Option<StateDocument> {

@@ -83,9 +83,10 @@ impl Finding {
 
 /// Who is told, on the calling thread and in order, while the walk goes on.
 pub trait Observer {
-    /// A leaf, and whether the fold accepted it. Not called where the fold has ended.
-    fn leaf(&mut self, index: u64, leaf: &Leaf, accepted: bool) {
-        let _ = (index, leaf, accepted);
+    /// A leaf, the project that it is about, and whether the fold accepted it. Not called where
+    /// the fold has ended.
+    fn leaf(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>, accepted: bool) {
+        let _ = (index, leaf, project, accepted);
     }
     /// A bundle is done, with the bytes that were verified.
     fn bundle(&mut self, tile: &EntryTile, bytes: &[u8], at: &At<'_>) {
@@ -127,6 +128,9 @@ pub struct Plan {
     /// Workers; `None` for one a core. One is the calling thread itself, with one bundle in
     /// memory at a time.
     pub workers: Option<NonZero<usize>>,
+    /// Whether a leaf that cannot be read counts as one of an unknown kind, as the log's own
+    /// server counts it, and does not end the fold.
+    pub unreadable_counts: bool,
     /// Where the purls of the log's releases can be looked up; else the walk keeps them all in
     /// memory. What it says is not trusted further than the digest that follows from it.
     pub released: Option<LookUp>,
@@ -265,6 +269,7 @@ pub fn walk<S: Source, O: Observer>(
         marks: Vec::new(),
         wanted: &plan.marks,
         size: plan.size,
+        unreadable_counts: plan.unreadable_counts,
         counts: Counts::default(),
         last: None,
     };

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::trust::TrustDocuments;
 use crate::view::ReadError;
 use ledger::envelope::Envelope;
-use ledger::fold::Refusal;
+use ledger::fold::{ProjectState, Refusal};
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, hex32};
@@ -167,20 +167,27 @@ impl App {
         let now = self.log.now();
         self.log.guard().may_sign_soon(now)?;
         match &statement.body {
+            // A later version is of a project that the log knows.
+            Body::Project(p) if p.version > 1 => {}
             Body::Project(_) => match self.pending.get(&pae) {
                 Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&pae))),
                 Some(_) if !self.open => return Ok(Admitted::Pending(pae)),
                 _ => {}
             },
             // The log decides where it knows the project.
-            Body::Release(r) if self.stands(&r.package_id) => {}
-            Body::Release(r) => match self.pending.get(&r.package_id) {
-                Some(w) if w.refused => return Err(Rejection::ProjectRefused(hex32(&w.id))),
-                Some(w) => return Err(Rejection::ProjectPending(hex32(&w.id))),
-                None => {}
-            },
+            _ => {
+                if let Some(id) = statement.project_id().filter(|id| !self.stands(id)) {
+                    match self.pending.get(&id) {
+                        Some(w) if w.refused => {
+                            return Err(Rejection::ProjectRefused(hex32(&w.id)));
+                        }
+                        Some(w) => return Err(Rejection::ProjectPending(hex32(&w.id))),
+                        None => {}
+                    }
+                }
+            }
         }
-        let project = self.share(&statement);
+        let project = self.share(&envelope, &statement);
         let quota = (!exempt && project != NEW).then_some(project);
         // Looked at before the signatures are checked, spent after.
         self.limits.places.look(&project).map_err(full)?;
@@ -188,7 +195,14 @@ impl App {
             let look = self.limits.projects.look(project);
             look.map_err(Rejection::ProjectRate)?;
         }
-        let checked = self.log.published().fold.check(&envelope, &statement, now);
+        let needs = self.log.published().fold.needs(&statement)?;
+        let earlier = needs.map(|index| self.log.earlier(index)).transpose()?;
+        let earlier = earlier.flatten();
+        let checked = self
+            .log
+            .published()
+            .fold
+            .check(&envelope, &statement, now, earlier.as_ref());
         if let Err(refusal) = checked {
             // Its twin may have been published since we looked.
             return match self.twin(&pae, &refusal)? {
@@ -196,7 +210,8 @@ impl App {
                 None => Err(refusal.into()),
             };
         }
-        if matches!(statement.body, Body::Project(_)) && !self.open {
+        let first = matches!(&statement.body, Body::Project(p) if p.version == 1);
+        if first && !self.open {
             return self.wait_for_operator(envelope, statement, now);
         }
         let place = self.limits.places.take(project).map_err(full)?;
@@ -210,11 +225,12 @@ impl App {
     }
 
     /// Whose share of the queue a statement takes: its project's, if the log knows it.
-    fn share(&self, statement: &Statement) -> Hash {
-        match &statement.body {
-            Body::Release(r) if self.stands(&r.package_id) => r.package_id,
-            _ => NEW,
-        }
+    fn share(&self, envelope: &Envelope, statement: &Statement) -> Hash {
+        let published = self.log.published();
+        let known = published.fold.project_of(envelope, statement);
+        known
+            .filter(|id| published.fold.project(id).is_some())
+            .unwrap_or(NEW)
     }
 
     fn wait_for_operator(
@@ -291,9 +307,16 @@ impl App {
             let index = match refusal {
                 Refusal::PurlReleased { index, .. } => *index,
                 Refusal::ProjectStands(_) => match published.fold.project(pae) {
-                    Some(project) => project.first.index,
+                    Some(project) => project.first().index,
                     None => return Ok(None),
                 },
+                Refusal::OtherPrevious { .. } | Refusal::OtherVersion { .. } => {
+                    let mut versions = published.fold.projects().flat_map(ProjectState::versions);
+                    match versions.find(|v| v.statement == *pae) {
+                        Some(version) => version.index,
+                        None => return Ok(None),
+                    }
+                }
                 _ => return Ok(None),
             };
             (Arc::clone(&published.view), index)

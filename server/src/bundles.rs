@@ -74,8 +74,10 @@ pub fn project_head(log: &Log, project: &Hash) -> Result<Option<ProjectHead>, Re
 pub struct Said {
     /// Its envelope's PAE hash.
     pae: Hash,
-    /// The project that it is about.
+    /// The project that it is about, where it says so.
     project: Hash,
+    /// Of a project statement after the first the one before it, by which the project is found.
+    previous: Option<Hash>,
     /// Its artifacts' SHA-256.
     digests: Vec<Hash>,
 }
@@ -84,14 +86,15 @@ impl Said {
     /// What the statement in an envelope with this PAE hash says.
     #[must_use]
     pub fn new(pae: Hash, statement: &Statement) -> Self {
-        let project = match &statement.body {
-            Body::Project(_) => pae,
-            Body::Release(r) => r.package_id,
+        let (project, previous) = match &statement.body {
+            Body::Project(p) => (pae, p.previous),
+            _ => (statement.project_id().unwrap_or(pae), None),
         };
         let digests = statement.subject.iter().map(|s| s.sha256).collect();
         Self {
             pae,
             project,
+            previous,
             digests,
         }
     }
@@ -121,8 +124,30 @@ pub fn make_of(
     said: &Said,
     entry: Option<&Entry>,
 ) -> Result<Option<Vec<u8>>, ReadError> {
-    let Some((view, shared)) = shared(log, &said.project)? else {
-        return Ok(None);
+    let project = match &said.previous {
+        None => said.project,
+        Some(previous) => match log.published().fold.project_by_statement(previous) {
+            Some(project) => project,
+            None => return Ok(None),
+        },
+    };
+    let digests = said.digests.iter().copied();
+    let keys = withdrawn_keys(&said.pae, digests);
+    let (view, shared, withdrawn) = loop {
+        let Some((view, shared)) = shared(log, &project)? else {
+            return Ok(None);
+        };
+        if *shared.withdrawn() == [0; 32] {
+            let absent = |key| (key, MapProof::default());
+            break (view, shared, keys.into_iter().map(absent).collect());
+        }
+        // Proofs of the same checkpoint as the rest; the next one may have come meanwhile.
+        let published = log.published();
+        if published.view.size == view.size {
+            let prove = |key| Some((key, published.fold.prove_withdrawn(&project, &key)?));
+            let withdrawn = keys.into_iter().filter_map(prove);
+            break (view, shared, withdrawn.collect::<BTreeMap<_, _>>());
+        }
     };
     let reader = log.reader(&view);
     let leaf = match entry {
@@ -134,12 +159,6 @@ pub fn make_of(
         leaf,
         proof: reader.inclusion(index, view.size)?,
     };
-    // Nothing can be withdrawn yet: the tree is empty, and so is every proof of absence.
-    let digests = said.digests.iter().copied();
-    let withdrawn = withdrawn_keys(&said.pae, digests)
-        .into_iter()
-        .map(|key| (key, MapProof::default()))
-        .collect();
     let bytes = shared.bundle(&entry, &withdrawn);
     Ok(Some(bytes.map_err(|e| damaged(&e.to_string()))?))
 }

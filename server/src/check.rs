@@ -200,6 +200,7 @@ fn walk_once<S: Source>(
         signed_below: earlier.map_or(0, |r| r.size),
         marks: earlier.iter().map(|r| r.size).collect(),
         workers: options.workers,
+        unreadable_counts: false,
         released: None,
     };
     report.signed_below = plan.signed_below;

@@ -186,6 +186,7 @@ fn verified(
         signed_below: 0,
         marks: head.iter().map(|h| h.size).collect(),
         workers: options.workers,
+        unreadable_counts: false,
         released: None,
     };
     let source = check::TileDir::new(from);

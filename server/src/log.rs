@@ -5,10 +5,12 @@ use crate::datadir::Layout;
 use crate::guard::{self, Cause, Guard};
 use crate::kept::Kept;
 pub use crate::metrics::Metrics;
-use crate::store::{Blobs, DigestHit, Index, IndexBatch, ProjectHit};
-use crate::view::{Reader, View};
+use crate::reject::Rejection;
+use crate::store::{Blobs, DigestHit, Index, IndexBatch, ProjectHit, StoreError};
+use crate::view::{ReadError, Reader, View};
 use ledger::fold::Fold;
 use ledger::leaf::Leaf;
+use ledger::released::Earlier;
 use ledger::statement::Body;
 use ledger::{Hash, hex32};
 use std::collections::BTreeSet;
@@ -103,6 +105,19 @@ impl Log {
         }
     }
 
+    /// The release at `index`, which is published; `None` where the leaf there is none.
+    ///
+    /// # Errors
+    /// [`Rejection`] where it cannot be read.
+    pub(crate) fn earlier(&self, index: u64) -> Result<Option<Earlier>, Rejection> {
+        let view = self.view();
+        let entry = self.reader(&view).entry(index).map_err(|e| match e {
+            ReadError::Store(e) => e,
+            e @ ReadError::NotPublished(_) => StoreError::Damaged(e.to_string()),
+        })?;
+        Ok(Earlier::parse(index, &entry))
+    }
+
     /// Why this log does not sign until the next start, where it does not.
     #[must_use]
     pub fn read_only(&self) -> Option<&str> {
@@ -139,70 +154,63 @@ pub fn unix_now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
-/// Adds an accepted leaf's rows to an index batch. `bytes` are the leaf's.
-pub(crate) fn index_rows(batch: &mut IndexBatch, index: u64, leaf: &Leaf, bytes: &[u8]) {
-    match leaf {
-        Leaf::Statement(s) => {
-            let pae: Hash = s.envelope.pae_hash();
-            batch.paes.push((pae, index));
-            let statement = Some(hex32(&pae));
-            match &s.statement.body {
-                Body::Project(_) => {
-                    batch.statements.push((pae, index, bytes.to_vec()));
-                    let what = "project".to_owned();
-                    batch.projects.push((
-                        pae,
-                        ProjectHit {
-                            index,
-                            what,
-                            purl: None,
-                            statement,
-                        },
-                    ));
-                }
-                Body::Release(r) => {
-                    batch.purls.push((ledger::sha256(r.purl.as_bytes()), index));
-                    let (what, purl) = ("release".to_owned(), Some(r.purl.clone()));
-                    batch.projects.push((
-                        r.package_id,
-                        ProjectHit {
-                            index,
-                            what,
-                            purl,
-                            statement,
-                        },
-                    ));
-                    batch
-                        .digests
-                        .extend(s.statement.subject.iter().map(|artifact| {
-                            let (project, purl, name) =
-                                (hex32(&r.package_id), r.purl.clone(), artifact.name.clone());
-                            (
-                                artifact.sha256,
-                                DigestHit {
-                                    index,
-                                    project,
-                                    purl,
-                                    name,
-                                },
-                            )
-                        }));
-                }
-            }
-        }
-        Leaf::Operation(o) => {
-            let what = o.action.word().to_owned();
-            batch.projects.push((
-                o.project,
-                ProjectHit {
-                    index,
-                    what,
-                    purl: None,
-                    statement: None,
-                },
-            ));
-        }
-        Leaf::Head(_) | Leaf::Unknown { .. } => {}
+/// Whether a statement decides who may speak for its project, or what is withdrawn: its leaf is
+/// kept beside the index, so that a start need not look for it.
+pub(crate) fn governs(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::Project(_) | Body::Revocation(_) | Body::Withdrawal(_)
+    )
+}
+
+/// Adds the rows of an accepted leaf, which is about `project`, to an index batch. `bytes` are
+/// the leaf's.
+pub(crate) fn index_rows(
+    batch: &mut IndexBatch,
+    index: u64,
+    leaf: &Leaf,
+    project: Option<Hash>,
+    bytes: &[u8],
+) {
+    let Some(project) = project else { return };
+    let mut row = |what: &str, purl: Option<String>, statement: Option<String>| {
+        let hit = ProjectHit {
+            index,
+            what: what.to_owned(),
+            purl,
+            statement,
+        };
+        batch.projects.push((project, hit));
+    };
+    let s = match leaf {
+        Leaf::Statement(s) => s,
+        Leaf::Operation(o) => return row(o.action.word(), None, None),
+        Leaf::Head(_) | Leaf::Unknown { .. } => return,
+    };
+    let (pae, body) = (s.envelope.pae_hash(), &s.statement.body);
+    let purl = match body {
+        Body::Release(r) => Some(r.purl.clone()),
+        _ => None,
+    };
+    row(body.kind(), purl, Some(hex32(&pae)));
+    batch.paes.push((pae, index));
+    if governs(body) {
+        batch.statements.push((project, index, bytes.to_vec()));
+    }
+    let Body::Release(r) = body else { return };
+    let purls = match r.restates {
+        None => &mut batch.purls,
+        Some(_) => &mut batch.restated,
+    };
+    purls.push((ledger::sha256(r.purl.as_bytes()), index));
+    for artifact in &s.statement.subject {
+        let hit = DigestHit {
+            index,
+            project: hex32(&project),
+            purl: r.purl.clone(),
+            name: artifact.name.clone(),
+        };
+        batch.digests.push((artifact.sha256, hit));
     }
 }
 
@@ -212,6 +220,15 @@ pub(crate) fn save_state(batch: &mut IndexBatch, fold: &Fold) {
     let standing = |id: &Hash| Some((*id, fold.standing(id)?.to_bytes()));
     batch.standings = touched.into_iter().filter_map(standing).collect();
     (batch.size, batch.last_time) = (fold.size(), fold.last_time());
+}
+
+/// The project that a leaf is about, by the state that it was decided in.
+pub(crate) fn project_of(fold: &Fold, leaf: &Leaf) -> Option<Hash> {
+    match leaf {
+        Leaf::Statement(s) => fold.project_of(&s.envelope, &s.statement),
+        Leaf::Operation(o) => Some(o.project),
+        Leaf::Head(_) | Leaf::Unknown { .. } => None,
+    }
 }
 
 /// Reads a leaf of our own log. One that does not parse counts as a leaf and says nothing.

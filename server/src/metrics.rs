@@ -67,6 +67,7 @@ pub struct Recheck {
     size: AtomicU64,
     reached: AtomicU64,
     ended: AtomicBool,
+    over: AtomicBool,
 }
 
 impl Recheck {
@@ -80,6 +81,16 @@ impl Recheck {
 
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn over(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Whether it works no more, whatever it came to.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// Whether it has ended, and what it found is known.

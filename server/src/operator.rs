@@ -211,7 +211,7 @@ async fn admit(app: &App, project: &str) -> Result<Value, String> {
     app.log
         .published()
         .fold
-        .check(&one.envelope, &one.statement, now)
+        .check(&one.envelope, &one.statement, now, None)
         .map_err(|e| e.to_string())?;
     let answer = app
         .queue_statement(one.id, one.envelope.clone(), one.statement.clone(), None)

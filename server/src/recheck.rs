@@ -8,17 +8,17 @@
 //! is the one that was admitted. `countersign-server check` verifies them too.
 
 use crate::error::Error;
-use crate::log::Log;
+use crate::log::{Log, governs};
 use crate::metrics::Metrics;
 use crate::source::LogSource;
-use crate::store::InIndex;
+use crate::store::{InIndex, Index, StoreError};
 use crate::view::View;
-use ledger::Hash;
-use ledger::leaf::Leaf;
+use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::statement::Body;
 use ledger::walk::{
     At, Finding, LookUp, Observer, Plan, Source, Stopped, Unreadable, Walked, walk,
 };
+use ledger::{Hash, hex32, sha256};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use std::collections::HashMap;
@@ -36,6 +36,14 @@ const REST: u32 = 3;
 const REST_WHEN_BUSY: u32 = 19;
 /// But no longer than that.
 const LONGEST_REST: Duration = Duration::from_millis(300);
+/// How long it waits each time before it asks a disk again that did not answer.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(15),
+    Duration::from_secs(40),
+];
 /// How soon it notices, resting, that the server stops.
 const STEP: Duration = Duration::from_millis(20);
 
@@ -49,8 +57,19 @@ pub(crate) struct Recheck {
 struct Begun {
     view: Arc<View>,
     fold: Hash,
-    /// Project id → index of its first statement, which no digest covers.
-    firsts: HashMap<Hash, u64>,
+    /// Log index → SHA-256 of the leaf, of the statements from which the start restored who may
+    /// speak: at which index and time each stands no digest covers.
+    restored: HashMap<u64, Hash>,
+}
+
+/// How it ended.
+enum End {
+    /// Everything was read, and is as it was signed.
+    Sound,
+    /// The server stops.
+    Stopped,
+    /// Something of our own failed: nothing is known.
+    Unfinished(String),
 }
 
 impl Recheck {
@@ -60,14 +79,17 @@ impl Recheck {
     /// [`Error::Io`] where no thread can be had.
     pub(crate) fn start(log: Arc<Log>) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
-        let begun = {
+        let (view, fold) = {
             let published = log.published();
-            let firsts = published.fold.projects().map(|p| (p.id, p.first.index));
-            Begun {
-                view: Arc::clone(&published.view),
-                fold: published.fold.digest(),
-                firsts: firsts.collect(),
-            }
+            (Arc::clone(&published.view), published.fold.digest())
+        };
+        let state = log.index.state()?;
+        let restored = state.statements.into_iter();
+        let restored = restored.filter(|(_, index, _)| *index < view.size);
+        let begun = Begun {
+            restored: restored.map(|(_, i, leaf)| (i, sha256(&leaf))).collect(),
+            view,
+            fold,
         };
         log.metrics.recheck.begin(begun.view.size);
         let stopped = Arc::clone(&stop);
@@ -76,12 +98,22 @@ impl Recheck {
             .spawn(move || {
                 // On Linux this is about the thread alone: it has what the others leave.
                 let _ = setpriority_process(Some(gettid()), LOWEST);
-                if log.read_only().is_none()
-                    && let Err(why) = check(&log, &begun, &stopped)
-                {
-                    log.guard().latch(why);
+                let end = match log.read_only() {
+                    None => check(&log, begun, &stopped),
+                    Some(_) => Ok(End::Stopped),
+                };
+                match end {
+                    Ok(End::Sound) => log.metrics.recheck.end(),
+                    Ok(End::Stopped) => {}
+                    Ok(End::Unfinished(why)) => eprintln!(
+                        "countersign-server: the check after the start did not finish: {why}; the log signs on, and the next start checks again"
+                    ),
+                    Err(why) => {
+                        log.guard().latch(why);
+                        log.metrics.recheck.end();
+                    }
                 }
-                log.metrics.recheck.end();
+                log.metrics.recheck.over();
             });
         let thread = Some(thread.map_err(|e| Error::Io {
             path: "thread".into(),
@@ -101,15 +133,16 @@ impl Drop for Recheck {
 }
 
 /// Checks; or why the log must not sign.
-fn check(log: &Log, begun: &Begun, stop: &AtomicBool) -> Result<(), String> {
+fn check(log: &Log, begun: Begun, stop: &AtomicBool) -> Result<End, String> {
     let view = &begun.view;
-    let source = Stoppable {
+    let patience = Patience { stop };
+    let source = Patient {
         inner: LogSource {
             blobs: log.blobs.as_ref(),
             size: view.size,
             tail: &view.tail,
         },
-        stop,
+        patience,
     };
     let plan = Plan {
         origin: log.origin.clone(),
@@ -117,40 +150,48 @@ fn check(log: &Log, begun: &Begun, stop: &AtomicBool) -> Result<(), String> {
         signed_below: view.size,
         marks: vec![view.size],
         workers: NonZero::new(1),
+        unreadable_counts: true,
         released: Some(LookUp(Arc::new(InIndex(Arc::clone(&log.index))))),
     };
     let mut ears = Ears {
         metrics: &log.metrics,
-        stop,
+        index: log.index.as_ref(),
+        patience,
         batches: log.metrics.batches.load(Ordering::Relaxed),
-        firsts: &begun.firsts,
+        restored: begun.restored,
         since: Instant::now(),
         fatal: None,
     };
     let walked = match walk(&source, &plan, &mut ears) {
+        _ if stop.load(Ordering::Relaxed) => return Ok(End::Stopped),
         Ok(walked) => walked,
-        Err(_) if stop.load(Ordering::Relaxed) => return Ok(()),
+        // Missing, or other bytes, is a finding: this is a disk that did not answer, again and
+        // again.
         Err(e @ Stopped::Source { .. }) => return Err(e.to_string()),
-        Err(e) => {
-            eprintln!("countersign-server: the check after the start did not finish: {e}");
-            return Ok(());
-        }
+        Err(e) => return Ok(End::Unfinished(e.to_string())),
     };
-    match ears.fatal {
-        Some(finding) => Err(said(&finding)),
-        None => agrees(&walked, begun),
+    if let Some(finding) = ears.fatal {
+        return Err(said(&finding));
     }
+    if let Some(index) = ears.restored.keys().min() {
+        return Err(format!(
+            "the index has a statement of a project at {index}, and the log has none there"
+        ));
+    }
+    agrees(&walked, view, &begun.fold).map(|()| End::Sound)
 }
 
-fn agrees(walked: &Walked, begun: &Begun) -> Result<(), String> {
-    let view = &begun.view;
-    if walked.whole && walked.edge.root() != view.root {
+fn agrees(walked: &Walked, view: &View, fold: &Hash) -> Result<(), String> {
+    if !walked.whole || !walked.folded {
+        return Err("not every entry could be read and folded".to_owned());
+    }
+    if walked.edge.root() != view.root {
         return Err(format!(
             "the entries give another tree of {} leaves than the checkpoint that was signed",
             view.size
         ));
     }
-    if walked.folded && walked.fold.digest() != begun.fold {
+    if walked.fold.digest() != *fold {
         return Err(
             "the entries give another ledger state than the one that was committed".to_owned(),
         );
@@ -167,23 +208,65 @@ fn said(finding: &Finding) -> String {
 fn is_damage(kind: &str) -> bool {
     kind.starts_with("tile-")
         || kind.starts_with("bundle-")
-        || ["bad-tile-width", "entry-too-long", "saved-index"].contains(&kind)
+        || [
+            "bad-tile-width",
+            "entry-too-long",
+            "look-up-failed",
+            "saved-index",
+        ]
+        .contains(&kind)
 }
 
-struct Stoppable<'a> {
-    inner: LogSource<'a>,
+/// Tries again what a disk did not answer: one that is busy, or a process out of descriptors,
+/// is no reason to stop signing.
+#[derive(Clone, Copy)]
+struct Patience<'a> {
     stop: &'a AtomicBool,
 }
 
-impl Source for Stoppable<'_> {
+impl Patience<'_> {
+    /// Rests; less where the server stops.
+    fn rest(self, mut rest: Duration) {
+        while !rest.is_zero() && !self.stop.load(Ordering::Relaxed) {
+            let step = rest.min(STEP);
+            std::thread::sleep(step);
+            rest -= step;
+        }
+    }
+
+    fn with<T, E>(
+        self,
+        passes: impl Fn(&E) -> bool,
+        mut read: impl FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        for pause in PAUSES {
+            match read() {
+                Err(e) if passes(&e) && !self.stop.load(Ordering::Relaxed) => self.rest(pause),
+                other => return other,
+            }
+        }
+        read()
+    }
+}
+
+struct Patient<'a> {
+    inner: LogSource<'a>,
+    patience: Patience<'a>,
+}
+
+fn failed(e: &Unreadable) -> bool {
+    matches!(e, Unreadable::Failed(_))
+}
+
+impl Source for Patient<'_> {
     fn bundle(&self, tile: &EntryTile) -> Result<Vec<u8>, Unreadable> {
-        if self.stop.load(Ordering::Relaxed) {
+        if self.patience.stop.load(Ordering::Relaxed) {
             return Err(Unreadable::Failed("the server stops".into()));
         }
-        self.inner.bundle(tile)
+        self.patience.with(failed, || self.inner.bundle(tile))
     }
     fn tile(&self, tile: &Tile) -> Result<Vec<u8>, Unreadable> {
-        self.inner.tile(tile)
+        self.patience.with(failed, || self.inner.tile(tile))
     }
     fn has_partial_tiles(&self) -> bool {
         self.inner.has_partial_tiles()
@@ -192,25 +275,54 @@ impl Source for Stoppable<'_> {
 
 struct Ears<'a> {
     metrics: &'a Metrics,
-    stop: &'a AtomicBool,
+    index: &'a dyn Index,
+    patience: Patience<'a>,
     batches: u64,
-    firsts: &'a HashMap<Hash, u64>,
+    restored: HashMap<u64, Hash>,
     since: Instant,
     fatal: Option<Finding>,
 }
 
+impl Ears<'_> {
+    /// Whether the index has what an accepted statement put there. It decides what is admitted,
+    /// and the ledger's digest does not cover its rows.
+    fn indexed(&mut self, index: u64, s: &StatementLeaf) -> Result<(), String> {
+        let is = |found: Result<Option<u64>, StoreError>, what: &str| match found {
+            Ok(Some(at)) if at == index => Ok(()),
+            Ok(other) => Err(format!("{what} stands there, and the index says {other:?}")),
+            Err(e) => Err(e.to_string()),
+        };
+        let again = |_: &StoreError| true;
+        let pae = s.envelope.pae_hash();
+        let found = self.patience.with(again, || self.index.by_pae(&pae));
+        is(found, &format!("statement {}", hex32(&pae)))?;
+        if let Body::Release(r) = &s.statement.body {
+            let purl = sha256(r.purl.as_bytes());
+            let found = self
+                .patience
+                .with(again, || self.index.by_purl(&purl, index + 1));
+            is(found, &format!("the release of {:?}", r.purl))?;
+        }
+        if governs(&s.statement.body) {
+            let leaf = Leaf::Statement(Box::new(s.clone())).to_bytes();
+            let leaf = leaf.map_err(|e| e.to_string())?;
+            if self.restored.remove(&index) != Some(sha256(&leaf)) {
+                return Err("what the index keeps of the project is not what stands there".into());
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Observer for Ears<'_> {
-    fn leaf(&mut self, index: u64, leaf: &Leaf, accepted: bool) {
+    fn leaf(&mut self, index: u64, leaf: &Leaf, _: Option<Hash>, accepted: bool) {
         let Leaf::Statement(s) = leaf else { return };
-        if !accepted || !matches!(s.statement.body, Body::Project(_)) {
+        if !accepted || self.fatal.is_some() {
             return;
         }
-        let id = s.envelope.pae_hash();
-        if self.firsts.get(&id) != Some(&index) {
-            let what = format!(
-                "project {} stands there, and the index says otherwise",
-                ledger::hex32(&id)
-            );
+        if let Err(what) = self.indexed(index, s)
+            && !self.patience.stop.load(Ordering::Relaxed)
+        {
             self.finding(Finding::new("saved-index", format!("entry {index}"), what));
         }
     }
@@ -223,12 +335,8 @@ impl Observer for Ears<'_> {
         } else {
             REST_WHEN_BUSY
         };
-        let mut rest = self.since.elapsed().saturating_mul(times).min(LONGEST_REST);
-        while !rest.is_zero() && !self.stop.load(Ordering::Relaxed) {
-            let step = rest.min(STEP);
-            std::thread::sleep(step);
-            rest -= step;
-        }
+        let rest = self.since.elapsed().saturating_mul(times);
+        self.patience.rest(rest.min(LONGEST_REST));
         (self.since, self.batches) = (Instant::now(), batches);
     }
 

@@ -51,7 +51,7 @@ pub(crate) fn recover(
     let blobs = FileBlobs::new(&layout.public());
     let head = standing(&hot, layout)?;
     let path = layout.private().join("index");
-    let index = open_index(&path, &head)?;
+    let (index, fresh) = open_index(&path, &head)?;
     let mut tree = Tree::default();
     let mut fold = Fold::new(origin);
     let gone_back = not_gone_back(&blobs, &index, &head);
@@ -64,7 +64,7 @@ pub(crate) fn recover(
             tree: &tree,
             head: &head,
         };
-        fold = sources.read(&mut index, || renewed(&path))?;
+        fold = sources.read(&mut index, fresh, || renewed(&path))?;
         Ok(())
     });
     let view = View {
@@ -120,19 +120,21 @@ pub(crate) fn standing(hot: &SledHot, layout: &Layout) -> Result<Head, Error> {
     })
 }
 
-/// The index, or an empty one in the place of one that another version made.
-fn open_index(path: &Path, head: &Head) -> Result<Arc<FjallIndex>, Error> {
-    match FjallIndex::open(path) {
-        Ok(index) => Ok(Arc::new(index)),
+/// The index, or an empty one in the place of one that another version made, that lost a
+/// keyspace; and whether it is empty because it was just made.
+fn open_index(path: &Path, head: &Head) -> Result<(Arc<FjallIndex>, bool), Error> {
+    let why = match FjallIndex::open(path) {
+        Ok(index) => return Ok((Arc::new(index), false)),
         // One that is ahead of the hot state is evidence, and stays.
-        Err(StoreError::OtherIndex(size)) if size <= head.size => {
-            eprintln!(
-                "countersign-server: the index was made by another version; it is made anew from the log"
-            );
-            renewed(path)
+        Err(e @ (StoreError::OtherIndex(size) | StoreError::TornIndex(size, _)))
+            if size <= head.size =>
+        {
+            e
         }
-        Err(e) => Err(e.into()),
-    }
+        Err(e) => return Err(e.into()),
+    };
+    eprintln!("countersign-server: {why}; it is made anew from the log");
+    Ok((renewed(path)?, true))
 }
 
 /// An empty index in the place of the one that lay there; nobody has it open any more.

@@ -86,9 +86,23 @@ impl Rejection {
                 Refusal::ProjectStands(_)
                 | Refusal::NameTaken { .. }
                 | Refusal::PrefixOverlap { .. }
+                | Refusal::OtherPrevious { .. }
+                | Refusal::OtherVersion { .. }
+                | Refusal::WindowNotWider { .. }
+                | Refusal::TooFewRoots { .. }
+                | Refusal::NotRestated { .. }
                 | Refusal::PurlReleased { .. } => 409,
-                Refusal::UnknownProject(_) => 404,
-                Refusal::OtherOrigin { .. } | Refusal::PurlOutside { .. } => 422,
+                Refusal::UnknownProject(_)
+                | Refusal::UnknownPrevious(_)
+                | Refusal::UnknownTarget(_)
+                | Refusal::UnknownRelease(_) => 404,
+                Refusal::OtherOrigin { .. }
+                | Refusal::OtherName { .. }
+                | Refusal::OtherRole { .. }
+                | Refusal::WindowBeyond { .. }
+                | Refusal::ForeignDigest(_)
+                | Refusal::PrefixOutside { .. }
+                | Refusal::PurlOutside { .. } => 422,
                 Refusal::WrongHead { .. } | Refusal::UnknownKind(_) | Refusal::Json(_) => 400,
                 _ => 403,
             },
@@ -127,6 +141,15 @@ impl Rejection {
             }
             Self::Refused(Refusal::PurlReleased { .. }) => {
                 "release under a new version; a purl cannot be used twice"
+            }
+            Self::Refused(Refusal::OtherPrevious { .. } | Refusal::OtherVersion { .. }) => {
+                "the project has changed meanwhile: make the statement anew from its newest version"
+            }
+            Self::Refused(Refusal::TooFewRoots { .. }) => {
+                "replace the key by a new project version first, then revoke it"
+            }
+            Self::Refused(Refusal::WindowBeyond { .. }) => {
+                "compromisedSince is a log index that exists already"
             }
             Self::Refused(Refusal::NameTaken { .. }) => "names are unique in a log: choose another",
             _ => return None,

@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::limits::Place;
-use crate::log::{Log, index_rows, read_leaf, save_state, unix_now};
+use crate::log::{Log, index_rows, project_of, read_leaf, save_state, unix_now};
 use crate::logkeys::LogKeys;
 use crate::reject::Rejection;
 use crate::store::{Head, Hot, HotBatch, IndexBatch, Mark};
@@ -13,6 +13,7 @@ use crate::view::{Entry, View};
 use ledger::envelope::Envelope;
 use ledger::fold::{Fold, Refusal};
 use ledger::leaf::{Action, Leaf, OperationLeaf, StatementLeaf};
+use ledger::released::Earlier;
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, MAX_LEAF_BYTES};
 use std::collections::HashMap;
@@ -243,6 +244,7 @@ impl Sequencer {
         }
         // A batch of a head alone does not exist.
         if !batch.leaves.is_empty() {
+            self.fold.settle();
             let head = self.fold.next_head(time);
             self.add(&mut batch, head)
                 .map_err(|e| Error::Fill(format!("ledger head: {e}")))?;
@@ -286,14 +288,21 @@ impl Sequencer {
     ) -> Answer {
         // What stands already the rules refuse, whatever else they refuse: only then is it looked
         // up whether the same PAE stands, before or in this batch. Its entry is the answer.
-        if let Err(refusal) = self.fold.recheck(&envelope, &statement, time) {
-            let before = match batch.standing.get(&pae) {
-                Some(index) => Some(*index),
-                None => self.log.index.by_pae(&pae)?,
-            };
+        // Those the rules would take again stand where they stand first.
+        if !matches!(statement.body, Body::Project(_) | Body::Release(_))
+            && let Some(index) = self.standing(batch, &pae)?
+        {
+            return Ok(index.into());
+        }
+        let earlier = self.earlier(&statement)?;
+        let verdict = self
+            .fold
+            .recheck(&envelope, &statement, time, earlier.as_ref());
+        if let Err(refusal) = verdict {
+            let before = self.standing(batch, &pae)?;
             return before.map(Logged::from).ok_or_else(|| refusal.into());
         }
-        let is_project = matches!(statement.body, Body::Project(_));
+        let is_project = matches!(&statement.body, Body::Project(p) if p.version == 1);
         let leaf = Leaf::Statement(Box::new(StatementLeaf {
             envelope,
             statement,
@@ -315,9 +324,26 @@ impl Sequencer {
         Ok(logged)
     }
 
+    /// Where the same PAE stands, before or in this batch.
+    fn standing(&self, batch: &Batch, pae: &Hash) -> Result<Option<u64>, Rejection> {
+        match batch.standing.get(pae) {
+            Some(index) => Ok(Some(*index)),
+            None => Ok(self.log.index.by_pae(pae)?),
+        }
+    }
+
+    /// The release that a re-statement or a withdrawal is about, where the fold has it no more:
+    /// it is published, then.
+    fn earlier(&self, statement: &Statement) -> Result<Option<Earlier>, Rejection> {
+        match self.fold.needs(statement)? {
+            Some(index) => self.log.earlier(index),
+            None => Ok(None),
+        }
+    }
+
     /// Adds a leaf that the ledger accepts. One that it refuses is not counted.
     fn add(&mut self, batch: &mut Batch, leaf: Leaf) -> Answer {
-        self.fold.decide(&leaf)?;
+        self.fold.decide(&leaf, None)?;
         self.add_passed(batch, leaf)
     }
 
@@ -347,9 +373,18 @@ impl Sequencer {
             }
             let accepted: Vec<bool> = part
                 .iter()
-                .map(|(leaf, _)| match self.fold.apply(leaf) {
-                    Err(failed @ Refusal::LookUp { .. }) => Err(Error::Fill(failed.to_string())),
-                    outcome => Ok(outcome.is_ok()),
+                .map(|(leaf, _)| {
+                    let earlier = match leaf {
+                        Leaf::Statement(s) => self.earlier(&s.statement),
+                        _ => Ok(None),
+                    };
+                    let earlier = earlier.map_err(|e| Error::Fill(e.to_string()))?;
+                    match self.fold.apply_with(leaf, earlier.as_ref()) {
+                        Err(failed @ Refusal::LookUp { .. }) => {
+                            Err(Error::Fill(failed.to_string()))
+                        }
+                        outcome => Ok(outcome.is_ok()),
+                    }
                 })
                 .collect::<Result<_, _>>()?;
             self.commit(&part, &accepted)?;
@@ -419,12 +454,14 @@ impl Sequencer {
             for ((leaf, _), accepted) in leaves.iter().zip(accepted) {
                 published.fold.follow(leaf, *accepted);
             }
+            published.fold.settle();
             published.view = Arc::new(view);
         }
         let mut rows = IndexBatch::default();
         for ((index, (leaf, bytes)), accepted) in (first..).zip(leaves).zip(accepted) {
             if *accepted {
-                index_rows(&mut rows, index, leaf, bytes);
+                let project = project_of(&self.fold, leaf);
+                index_rows(&mut rows, index, leaf, project, bytes);
             }
         }
         save_state(&mut rows, &self.fold);

@@ -301,7 +301,7 @@ impl Handle {
 
     /// Waits until everything that was on disk at the start has been read again.
     pub fn wait_for_recheck(&self) {
-        while !self.app.log.metrics.recheck.ended() {
+        while !self.app.log.metrics.recheck.is_over() {
             std::thread::sleep(Duration::from_millis(2));
         }
     }

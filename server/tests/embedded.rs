@@ -273,8 +273,8 @@ impl Index for HeldBack {
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
         self.0.by_pae(pae)
     }
-    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError> {
-        self.0.by_purl(purl)
+    fn by_purl(&self, purl: &Hash, below: u64) -> Result<Option<u64>, StoreError> {
+        self.0.by_purl(purl, below)
     }
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
         self.0.by_digest(digest, limit)

@@ -21,6 +21,7 @@ pub(super) struct State<'a, S, O> {
     pub(super) wanted: &'a [u64],
     /// Leaves of the whole log.
     pub(super) size: u64,
+    pub(super) unreadable_counts: bool,
     pub(super) counts: Counts,
     pub(super) last: Option<Leaf>,
 }
@@ -113,9 +114,13 @@ impl<S: Source, O: Observer> State<'_, S, O> {
 
     fn leaf(&mut self, tile: &EntryTile, item: Item) {
         let Item { leaf, signed } = item;
-        let Some(leaf) = leaf else {
+        let leaf = match leaf {
+            Some(leaf) => leaf,
+            None if self.unreadable_counts => Leaf::Unknown {
+                kind: "unreadable".to_owned(),
+            },
             // Said by the worker already.
-            return self.end_fold(tile, "a leaf cannot be read");
+            None => return self.end_fold(tile, "a leaf cannot be read"),
         };
         if !self.folded {
             return;
@@ -150,7 +155,12 @@ impl<S: Source, O: Observer> State<'_, S, O> {
                 .finding(Finding::new(failed.kind(), tile.path(), what));
             return self.end_fold(tile, "an earlier release cannot be looked up");
         }
-        self.observer.leaf(index, &leaf, outcome.is_ok());
+        let project = match &leaf {
+            Leaf::Statement(s) => self.fold.project_of(&s.envelope, &s.statement),
+            Leaf::Operation(o) => Some(o.project),
+            Leaf::Head(_) | Leaf::Unknown { .. } => None,
+        };
+        self.observer.leaf(index, &leaf, project, outcome.is_ok());
         match outcome {
             Ok(()) => self.count(&leaf),
             Err(Refusal::UnknownKind(_)) => self.counts.unknown += 1,

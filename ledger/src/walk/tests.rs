@@ -40,7 +40,7 @@ struct Heard {
 }
 
 impl Observer for Heard {
-    fn leaf(&mut self, _: u64, _: &Leaf, accepted: bool) {
+    fn leaf(&mut self, _: u64, _: &Leaf, _: Option<Hash>, accepted: bool) {
         self.accepted += u64::from(accepted);
     }
     fn tile(&mut self, tile: &Tile, bytes: &[u8]) {
@@ -197,7 +197,7 @@ impl Released for Kept {
 fn purls_may_be_looked_up_where_that_fails_nothing_more_is_decided() {
     struct Purls(BTreeMap<Hash, u64>);
     impl Observer for Purls {
-        fn leaf(&mut self, index: u64, leaf: &Leaf, _: bool) {
+        fn leaf(&mut self, index: u64, leaf: &Leaf, _: Option<Hash>, _: bool) {
             if let Leaf::Statement(s) = leaf
                 && let crate::statement::Body::Release(r) = &s.statement.body
             {

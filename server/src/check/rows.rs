@@ -3,11 +3,10 @@
 //! nothing is kept in memory and the index is read once from end to end. Which row it is that
 //! differs is not said, since the remedy is the same for all: the index is made anew.
 
-use crate::log::index_rows;
+use crate::log::{governs, index_rows};
 use crate::store::{IndexBatch, StoreError, Table, digest_value, project_value};
 use ledger::fold::Fold;
 use ledger::leaf::Leaf;
-use ledger::statement::Body;
 use ledger::{Hash, sha256};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +37,8 @@ impl Sum {
 pub struct Rows {
     pae: Sum,
     purl: Sum,
+    #[serde(default)]
+    restated: Sum,
     digest: Sum,
     project: Sum,
     statement: Sum,
@@ -57,6 +58,7 @@ impl Rows {
         let (sum, length) = match table {
             Table::Pae => (&mut self.pae, 32),
             Table::Purl => (&mut self.purl, 32),
+            Table::Restated => (&mut self.restated, 40),
             // What follows keeps apart two names of one digest, and says nothing.
             Table::Digest => (&mut self.digest, 40),
             Table::Project => (&mut self.project, 40),
@@ -71,20 +73,23 @@ impl Rows {
     }
 
     /// Adds the rows that follow from an accepted leaf.
-    pub fn follow(&mut self, index: u64, leaf: &Leaf) {
+    pub fn follow(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>) {
         let mut batch = IndexBatch::default();
         // The bytes of a leaf are the only ones that say the same.
         let bytes = match leaf {
-            Leaf::Statement(s) if matches!(s.statement.body, Body::Project(_)) => leaf.to_bytes(),
+            Leaf::Statement(s) if governs(&s.statement.body) => leaf.to_bytes(),
             _ => Ok(Vec::new()),
         };
-        index_rows(&mut batch, index, leaf, &bytes.unwrap_or_default());
+        index_rows(&mut batch, index, leaf, project, &bytes.unwrap_or_default());
         let with = |key: &Hash, index: u64| [key.as_slice(), &index.to_be_bytes()].concat();
         for (pae, index) in &batch.paes {
             self.pae.add(pae, &index.to_be_bytes());
         }
         for (purl, index) in &batch.purls {
             self.purl.add(purl, &index.to_be_bytes());
+        }
+        for (purl, index) in &batch.restated {
+            self.restated.add(&with(purl, *index), &[]);
         }
         // What does not encode was never stored, so its sum differs.
         for (digest, hit) in &batch.digests {
@@ -130,6 +135,7 @@ impl Rows {
         let tables = [
             ("statements", self.pae, others.pae),
             ("purls", self.purl, others.purl),
+            ("purls restated", self.restated, others.restated),
             ("digests", self.digest, others.digest),
             ("projects", self.project, others.project),
             ("project statements", self.statement, others.statement),

@@ -5,6 +5,7 @@ use super::report::Heard;
 use super::resume::Record;
 use super::rows::Rows;
 use crate::view::Entry;
+use ledger::Hash;
 use ledger::leaf::Leaf;
 use ledger::walk::{At, Finding, Observer};
 use std::io::{IsTerminal as _, Write as _};
@@ -121,12 +122,12 @@ impl Watch<'_> {
 }
 
 impl Observer for Watch<'_> {
-    fn leaf(&mut self, index: u64, leaf: &Leaf, accepted: bool) {
+    fn leaf(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>, accepted: bool) {
         if let Some((indexed, rows)) = &mut self.rows
             && accepted
             && index < *indexed
         {
-            rows.follow(index, leaf);
+            rows.follow(index, leaf, project);
         }
     }
 

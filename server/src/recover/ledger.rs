@@ -4,11 +4,14 @@
 use super::damaged;
 use super::tree::Tree;
 use crate::error::Error;
-use crate::log::{index_rows, read_leaf, save_state};
+use crate::log::{index_rows, project_of, read_leaf, save_state};
 use crate::source::{blob, full_bundle};
 use crate::store::{FileBlobs, FjallIndex, Head, InIndex, Index, IndexBatch};
 use crate::view::Entry;
+use ledger::Hash;
 use ledger::fold::{Fold, Refusal, SavedProject};
+use ledger::leaf::Leaf;
+use ledger::released::Earlier;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,70 +32,90 @@ pub(super) struct Ledger<'a> {
     pub(super) head: &'a Head,
 }
 
+/// What stands in the way of the state.
+enum Trouble {
+    /// The index, which can be made anew.
+    Index(String),
+    /// The log itself.
+    Log(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(e: Error) -> Self {
+        Self::Log(e)
+    }
+}
+
 impl Ledger<'_> {
-    /// The index with everything in it, and the state. An index whose state does not come to
-    /// the committed digest is no witness against the log, since it is derived: it is renewed,
-    /// and the log folded whole.
+    /// The index with everything in it, and the state. An index that cannot be read, or whose
+    /// state does not come to the committed digest, is no witness against the log, since it is
+    /// derived: it is renewed once, unless it is `fresh`, and the log folded whole.
     pub(super) fn read(
         &self,
         slot: &mut Option<Arc<FjallIndex>>,
+        fresh: bool,
         renew: impl FnOnce() -> Result<Arc<FjallIndex>, Error>,
     ) -> Result<Fold, Error> {
-        let index = slot.take().ok_or_else(|| damaged("no index is open"))?;
-        match self.saved(&index) {
-            Ok(saved) => {
-                let whole = saved.size() == 0;
-                let index = slot.insert(index);
-                let fold = self.caught_up(saved, index)?;
-                if fold.digest() == self.head.fold {
-                    return Ok(fold);
-                }
-                if whole {
-                    return Err(self.disagrees());
-                }
-                eprintln!(
-                    "countersign-server: the index does not come to the ledger's state that was committed; it is made anew from the log"
-                );
-            }
-            Err(why) => eprintln!(
-                "countersign-server: the index is not usable ({why}); it is made anew from the log"
-            ),
+        let index = slot.as_ref().ok_or_else(|| damaged("no index is open"))?;
+        let why = match self.restored(index) {
+            Ok(fold) if fold.digest() == self.head.fold => return Ok(fold),
+            Ok(_) => "it does not come to the ledger's state that was committed".to_owned(),
+            Err(Trouble::Index(why)) => why,
+            Err(Trouble::Log(e)) => return Err(e),
+        };
+        if fresh {
+            return Err(self.disagrees(&why));
         }
+        eprintln!(
+            "countersign-server: the index is not usable ({why}); it is made anew from the log"
+        );
         // Closed before its directory goes.
         *slot = None;
         let index = slot.insert(renew()?);
-        let fold = self.caught_up(Fold::new(self.origin), index)?;
-        if fold.digest() == self.head.fold {
-            Ok(fold)
-        } else {
-            Err(self.disagrees())
+        match self.restored(index) {
+            Ok(fold) if fold.digest() == self.head.fold => Ok(fold),
+            Ok(_) => Err(self.disagrees("made anew from the entries")),
+            Err(Trouble::Index(why)) => Err(self.disagrees(&why)),
+            Err(Trouble::Log(e)) => Err(e),
         }
     }
 
-    fn disagrees(&self) -> Error {
-        damaged("the entries give another ledger state than the one that was committed")
+    fn disagrees(&self, why: &str) -> Error {
+        damaged(format!(
+            "the entries give another ledger state than the one that was committed ({why})"
+        ))
+    }
+
+    fn restored(&self, index: &Arc<FjallIndex>) -> Result<Fold, Trouble> {
+        let saved = self.saved(index).map_err(Trouble::Index)?;
+        self.caught_up(saved, index)
     }
 
     /// The state as the index has it, at its size.
     fn saved(&self, index: &FjallIndex) -> Result<Fold, String> {
         let state = index.state().map_err(|e| e.to_string())?;
-        let mut standings: BTreeMap<_, _> = state.standings.into_iter().collect();
-        let projects: Vec<SavedProject> = state
-            .statements
-            .into_iter()
-            .map(|(id, index, leaf)| SavedProject {
+        let mut projects: BTreeMap<Hash, SavedProject> = BTreeMap::new();
+        for (id, index, leaf) in state.statements {
+            let empty = || SavedProject {
                 id,
-                index,
-                leaf,
-                standing: standings.remove(&id).unwrap_or_default(),
-            })
-            .collect();
+                statements: Vec::new(),
+                standing: Vec::new(),
+            };
+            let project = projects.entry(id).or_insert_with(empty);
+            project.statements.push((index, leaf));
+        }
+        for (id, standing) in state.standings {
+            if let Some(project) = projects.get_mut(&id) {
+                project.standing = standing;
+            }
+        }
+        let projects: Vec<SavedProject> = projects.into_values().collect();
         Fold::restored(self.origin, state.size, state.last_time, &projects)
             .map_err(|e| e.to_string())
     }
 
     /// Folds the entries that the index lacks, and adds them to it.
-    fn caught_up(&self, fold: Fold, index: &Arc<FjallIndex>) -> Result<Fold, Error> {
+    fn caught_up(&self, fold: Fold, index: &Arc<FjallIndex>) -> Result<Fold, Trouble> {
         let released: Arc<dyn Index> = index.clone();
         let mut fold = fold.looking_up(Arc::new(InIndex(released)));
         let mut rows = IndexBatch::default();
@@ -102,14 +125,18 @@ impl Ledger<'_> {
             let skip = usize::try_from(fold.size() % WIDTH).unwrap_or_default();
             let entries = self.entries(bundle)?;
             if entries.len() <= skip {
-                return Err(damaged(format!("entry {} is not there", fold.size())));
+                return Err(damaged(format!("entry {} is not there", fold.size())).into());
             }
             for entry in entries.iter().skip(skip) {
                 let (at, leaf) = (fold.size(), read_leaf(entry));
-                match fold.apply(&leaf) {
-                    Ok(()) => index_rows(&mut rows, at, &leaf, entry),
+                let earlier = self.earlier(&fold, &leaf)?;
+                match fold.apply_with(&leaf, earlier.as_ref()) {
+                    Ok(()) => {
+                        let project = project_of(&fold, &leaf);
+                        index_rows(&mut rows, at, &leaf, project, entry);
+                    }
                     Err(failed @ Refusal::LookUp { .. }) => {
-                        return Err(damaged(failed.to_string()));
+                        return Err(Trouble::Index(failed.to_string()));
                     }
                     Err(_) => {}
                 }
@@ -117,7 +144,8 @@ impl Ledger<'_> {
             let size = fold.size();
             if size >= applied + DUE || size >= self.head.size {
                 save_state(&mut rows, &fold);
-                index.apply(&std::mem::take(&mut rows))?;
+                let done = index.apply(&std::mem::take(&mut rows));
+                done.map_err(|e| Trouble::Index(e.to_string()))?;
                 fold.forget_released(size);
                 applied = size;
             }
@@ -128,6 +156,20 @@ impl Ledger<'_> {
             }
         }
         Ok(fold)
+    }
+
+    /// The release that a re-statement or a withdrawal is about.
+    fn earlier(&self, fold: &Fold, leaf: &Leaf) -> Result<Option<Earlier>, Trouble> {
+        let Leaf::Statement(s) = leaf else {
+            return Ok(None);
+        };
+        let needs = fold.needs(&s.statement);
+        let Some(index) = needs.map_err(|e| Trouble::Index(e.to_string()))? else {
+            return Ok(None);
+        };
+        let at = usize::try_from(index % WIDTH).unwrap_or_default();
+        let entries = self.entries(index / WIDTH)?;
+        Ok(entries.get(at).and_then(|e| Earlier::parse(index, e)))
     }
 
     /// The entries of a bundle, which are those that the tree is over.

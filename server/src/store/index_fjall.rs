@@ -1,9 +1,11 @@
 //! The index in fjall 3, an LSM store: its cost stays flat where a B-tree's grows.
 //!
-//! Keyspaces: `meta` (format, size, last time), `pae` (hash → index), `purl` (SHA-256 → index), `digest` (digest
-//! ‖ index ‖ position → hit), `project` (id ‖ index → hit), `statement` (id ‖ index → leaf), `standing` (id →
-//! standing). Nothing is synced: what a crash loses is caught up
-//! from the log, since each batch writes its size with its rows.
+//! Keyspaces: `meta` (format, size, last time), `pae` (hash → index), `purl` (SHA-256 → index),
+//! `restated` (SHA-256 ‖ index, of releases that state a voided one again), `digest` (digest ‖
+//! index ‖ position → hit), `project` (id ‖ index → hit), `statement` (id ‖ index → leaf),
+//! `standing` (id → standing). Nothing is synced: what a crash loses is caught up from the log,
+//! since each batch writes its size with its rows. It writes it into every keyspace: one that
+//! is lost is made anew by fjall without a word, and one from a backup is older than the rest.
 
 pub(crate) mod rows;
 
@@ -25,7 +27,7 @@ const SMALL_MEMTABLE: u64 = 64 << 10;
 /// Bytes of journals, about; the least that fjall takes.
 const JOURNALS: u64 = 64 << 20;
 /// Raised with each keyspace, since rows that an older version did not write are missing.
-const THIS_FORMAT: [u8; 1] = [4];
+const THIS_FORMAT: [u8; 1] = [5];
 
 /// The derived index in one fjall directory.
 pub struct FjallIndex {
@@ -35,6 +37,7 @@ pub struct FjallIndex {
     digest: Keyspace,
     project: Keyspace,
     purl: Keyspace,
+    restated: Keyspace,
     statement: Keyspace,
     standing: Keyspace,
 }
@@ -88,28 +91,51 @@ impl FjallIndex {
             .open()
             .map_err(failed)?;
         let open = |name: &str| {
-            let few = ["meta", "statement", "standing"].contains(&name);
+            let few = ["meta", "restated", "statement", "standing"].contains(&name);
             let size = if few { SMALL_MEMTABLE } else { MEMTABLE };
             let options = || KeyspaceCreateOptions::default().max_memtable_size(size);
             db.keyspace(name, options).map_err(failed)
         };
         let meta = open("meta")?;
         let format = meta.get(FORMAT).map_err(failed)?;
-        if let Some(size) = meta.get(SIZE).map_err(failed)?
+        let size = found(&meta, SIZE.as_bytes())?;
+        if let Some(size) = size
             && format.as_deref() != Some(THIS_FORMAT.as_slice())
         {
-            return Err(StoreError::OtherIndex(number(&size)?));
+            return Err(StoreError::OtherIndex(size));
         }
-        Ok(Self {
+        let index = Self {
             pae: open("pae")?,
             digest: open("digest")?,
             project: open("project")?,
             purl: open("purl")?,
+            restated: open("restated")?,
             statement: open("statement")?,
             standing: open("standing")?,
             meta,
             db,
-        })
+        };
+        for (name, keyspace) in index.tables() {
+            let own = found(keyspace, SIZE.as_bytes())?;
+            if own != size {
+                let most = own.max(size).unwrap_or_default();
+                return Err(StoreError::TornIndex(most, name));
+            }
+        }
+        Ok(index)
+    }
+
+    /// All keyspaces but `meta`.
+    fn tables(&self) -> [(&'static str, &Keyspace); 7] {
+        [
+            ("pae", &self.pae),
+            ("digest", &self.digest),
+            ("project", &self.project),
+            ("purl", &self.purl),
+            ("restated", &self.restated),
+            ("statement", &self.statement),
+            ("standing", &self.standing),
+        ]
     }
 
     /// A number under `meta`; 0 before the first batch.
@@ -139,11 +165,17 @@ impl Index for FjallIndex {
         };
         for row in self.statement.iter() {
             let (key, leaf) = row.into_inner().map_err(failed)?;
+            if *key == *SIZE.as_bytes() {
+                continue;
+            }
             let (id, index) = id(&key)?;
             state.statements.push((id, number(index)?, leaf.to_vec()));
         }
         for row in self.standing.iter() {
             let (key, standing) = row.into_inner().map_err(failed)?;
+            if *key == *SIZE.as_bytes() {
+                continue;
+            }
             let (id, _) = id(&key)?;
             state.standings.push((id, standing.to_vec()));
         }
@@ -169,6 +201,10 @@ impl Index for FjallIndex {
         for (purl, index) in &batch.purls {
             writes.insert(&self.purl, purl.as_slice(), index.to_be_bytes().as_slice());
         }
+        for (purl, index) in &batch.restated {
+            let key = [purl.as_slice(), &index.to_be_bytes()].concat();
+            writes.insert(&self.restated, key, [].as_slice());
+        }
         for (project, index, leaf) in &batch.statements {
             let key = [project.as_slice(), &index.to_be_bytes()].concat();
             writes.insert(&self.statement, key, leaf.as_slice());
@@ -179,7 +215,11 @@ impl Index for FjallIndex {
         let last_time = batch.last_time.to_be_bytes();
         writes.insert(&self.meta, LAST_TIME, last_time.as_slice());
         writes.insert(&self.meta, FORMAT, THIS_FORMAT.as_slice());
-        writes.insert(&self.meta, SIZE, batch.size.to_be_bytes().as_slice());
+        let size = batch.size.to_be_bytes();
+        for (_, keyspace) in self.tables() {
+            writes.insert(keyspace, SIZE, size.as_slice());
+        }
+        writes.insert(&self.meta, SIZE, size.as_slice());
         writes.commit().map_err(failed)
     }
 
@@ -187,8 +227,17 @@ impl Index for FjallIndex {
         found(&self.pae, pae)
     }
 
-    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError> {
-        found(&self.purl, purl)
+    fn by_purl(&self, purl: &Hash, below: u64) -> Result<Option<u64>, StoreError> {
+        let first = found(&self.purl, purl)?.filter(|index| *index < below);
+        if first.is_none() {
+            return Ok(None);
+        }
+        let key = |index: u64| [purl.as_slice(), &index.to_be_bytes()].concat();
+        let again = self.restated.range(key(0)..key(below)).next_back();
+        let Some(row) = again else { return Ok(first) };
+        let (key, _) = row.into_inner().map_err(failed)?;
+        let (_, rest) = id(&key)?;
+        number(rest).map(Some)
     }
 
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
@@ -232,6 +281,7 @@ mod tests {
                 size: 300,
                 paes: vec![([1; 32], 7)],
                 purls: vec![([1; 32], 8)],
+                restated: vec![([1; 32], 90), ([1; 32], 11)],
                 digests: vec![
                     ([2; 32], hit(256, "c")),
                     ([2; 32], hit(1, "a")),
@@ -252,7 +302,16 @@ mod tests {
         assert_eq!(index.size().unwrap(), 300);
         assert_eq!(index.by_pae(&[1; 32]).unwrap(), Some(7));
         assert_eq!(index.by_pae(&[9; 32]).unwrap(), None);
-        assert_eq!(index.by_purl(&[1; 32]).unwrap(), Some(8));
+        for (below, last) in [
+            (8, None),
+            (9, Some(8)),
+            (11, Some(8)),
+            (12, Some(11)),
+            (91, Some(90)),
+            (u64::MAX, Some(90)),
+        ] {
+            assert_eq!(index.by_purl(&[1; 32], below).unwrap(), last, "{below}");
+        }
         let names: Vec<_> = index
             .by_digest(&[2; 32], 10)
             .unwrap()
@@ -277,6 +336,42 @@ mod tests {
             standings: vec![([3; 32], vec![]), ([4; 32], vec![2])],
         };
         assert_eq!(index.state().unwrap(), state);
+    }
+
+    #[test]
+    fn a_keyspace_that_was_lost_or_is_older_is_noticed() {
+        for name in [
+            "pae",
+            "purl",
+            "restated",
+            "digest",
+            "project",
+            "statement",
+            "standing",
+        ] {
+            for older in [false, true] {
+                let dir = tempfile::tempdir().unwrap();
+                let index = FjallIndex::open(dir.path()).unwrap();
+                let batch = IndexBatch {
+                    size: 300,
+                    ..IndexBatch::default()
+                };
+                index.apply(&batch).unwrap();
+                let (_, keyspace) = index
+                    .tables()
+                    .into_iter()
+                    .find(|(n, _)| *n == name)
+                    .unwrap();
+                if older {
+                    keyspace.insert(SIZE, 299_u64.to_be_bytes()).unwrap();
+                } else {
+                    keyspace.remove(SIZE).unwrap();
+                }
+                drop(index);
+                let torn = FjallIndex::open(dir.path()).err().unwrap();
+                assert_eq!(torn, StoreError::TornIndex(300, name));
+            }
+        }
     }
 
     #[test]

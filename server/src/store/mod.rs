@@ -58,6 +58,9 @@ pub enum StoreError {
     /// The index was made by another version. It is derived, so it can be made anew.
     #[error("index: it was made by another version of this program, at size {0}")]
     OtherIndex(u64),
+    /// A keyspace of the index was lost, or is older than the rest; it can be made anew.
+    #[error("index: its keyspace {1} is not of the same size as the rest, {0}")]
+    TornIndex(u64, &'static str),
     /// What is stored cannot have been written by this program.
     #[error("damaged: {0}")]
     Damaged(String),
@@ -72,6 +75,7 @@ impl StoreError {
             Self::Hot(_) => "store-hot",
             Self::Index(_) => "store-index",
             Self::OtherIndex(_) => "store-index-version",
+            Self::TornIndex(..) => "store-index-torn",
             Self::Conflict { .. } => "store-conflict",
             Self::Damaged(_) => "store-damaged",
         }
@@ -214,7 +218,10 @@ pub struct IndexBatch {
     pub projects: Vec<(Hash, ProjectHit)>,
     /// SHA-256 of a released purl → index.
     pub purls: Vec<(Hash, u64)>,
-    /// Project id → index and leaf of a statement of the project about itself.
+    /// The same of releases that state a voided one again.
+    pub restated: Vec<(Hash, u64)>,
+    /// Project id → index and leaf of a statement of the project that decides who may speak for
+    /// it, or what is withdrawn.
     pub statements: Vec<(Hash, u64, Vec<u8>)>,
     /// Project id → its standing (`ledger::fold::Standing`) once this batch is applied.
     pub standings: Vec<(Hash, Vec<u8>)>,
@@ -230,7 +237,7 @@ pub struct SavedState {
     pub size: u64,
     /// The largest leaf time among them.
     pub last_time: u64,
-    /// Project statements, by id and then by index.
+    /// What decides who may speak for a project and what is withdrawn, by id and then by index.
     pub statements: Vec<(Hash, u64, Vec<u8>)>,
     /// Standings, by id.
     pub standings: Vec<(Hash, Vec<u8>)>,
@@ -263,11 +270,11 @@ pub trait Index: Send + Sync {
     /// [`StoreError`].
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError>;
 
-    /// The release of the purl with this SHA-256.
+    /// The last release below `below` of the purl with this SHA-256.
     ///
     /// # Errors
     /// [`StoreError`].
-    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError>;
+    fn by_purl(&self, purl: &Hash, below: u64) -> Result<Option<u64>, StoreError>;
 
     /// At most `limit` releases that list this digest, oldest first.
     ///
@@ -291,7 +298,11 @@ pub trait Index: Send + Sync {
 pub(crate) struct InIndex(pub(crate) std::sync::Arc<dyn Index>);
 
 impl ledger::released::Released for InIndex {
-    fn released(&self, purl: &Hash) -> Result<Option<u64>, String> {
-        self.0.by_purl(purl).map_err(|e| e.to_string())
+    fn released(&self, purl: &Hash, below: u64) -> Result<Option<u64>, String> {
+        self.0.by_purl(purl, below).map_err(|e| e.to_string())
+    }
+
+    fn stated(&self, pae: &Hash) -> Result<Option<u64>, String> {
+        self.0.by_pae(pae).map_err(|e| e.to_string())
     }
 }

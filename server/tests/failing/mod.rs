@@ -257,8 +257,8 @@ impl<I: Index + ?Sized> Index for FaultyIndex<I> {
     fn by_pae(&self, pae: &tlog::Hash) -> Result<Option<u64>, StoreError> {
         self.inner.by_pae(pae)
     }
-    fn by_purl(&self, purl: &tlog::Hash) -> Result<Option<u64>, StoreError> {
-        self.inner.by_purl(purl)
+    fn by_purl(&self, purl: &tlog::Hash, below: u64) -> Result<Option<u64>, StoreError> {
+        self.inner.by_purl(purl, below)
     }
     fn by_digest(&self, digest: &tlog::Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
         self.inner.by_digest(digest, limit)

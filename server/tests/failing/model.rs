@@ -69,7 +69,7 @@ struct Rows {
     paes: BTreeMap<Hash, u64>,
     digests: Vec<(Hash, DigestHit)>,
     projects: Vec<(Hash, ProjectHit)>,
-    purls: BTreeMap<Hash, u64>,
+    purls: BTreeMap<Hash, Vec<u64>>,
     statements: BTreeMap<(Hash, u64), Vec<u8>>,
     standings: BTreeMap<Hash, Vec<u8>>,
     last_time: u64,
@@ -86,7 +86,9 @@ impl Index for MemIndex {
         let mut rows = self.0.lock().unwrap();
         rows.size = batch.size;
         rows.paes.extend(batch.paes.iter().copied());
-        rows.purls.extend(batch.purls.iter().copied());
+        for (purl, index) in batch.purls.iter().chain(&batch.restated) {
+            rows.purls.entry(*purl).or_default().push(*index);
+        }
         rows.digests.extend(batch.digests.iter().cloned());
         rows.projects.extend(batch.projects.iter().cloned());
         let statements = batch.statements.iter().cloned();
@@ -115,8 +117,10 @@ impl Index for MemIndex {
     fn by_pae(&self, pae: &Hash) -> Result<Option<u64>, StoreError> {
         Ok(self.0.lock().unwrap().paes.get(pae).copied())
     }
-    fn by_purl(&self, purl: &Hash) -> Result<Option<u64>, StoreError> {
-        Ok(self.0.lock().unwrap().purls.get(purl).copied())
+    fn by_purl(&self, purl: &Hash, below: u64) -> Result<Option<u64>, StoreError> {
+        let rows = self.0.lock().unwrap();
+        let all = rows.purls.get(purl).into_iter().flatten();
+        Ok(all.copied().filter(|index| *index < below).max())
     }
     fn by_digest(&self, digest: &Hash, limit: usize) -> Result<Vec<DigestHit>, StoreError> {
         let rows = self.0.lock().unwrap();

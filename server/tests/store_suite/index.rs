@@ -35,6 +35,10 @@ fn rows(first: u64, keys: &[u8], more: u64) -> IndexBatch {
         batch.paes.push((pae, index));
         // Another key of the same bytes, so that the two are told apart.
         batch.purls.push((pae, index + 1));
+        if key % 5 == 0 {
+            batch.restated.push((pae, index + 2));
+            batch.restated.push((pae, index + 4));
+        }
         for name in ["b", "a"] {
             let hit = DigestHit {
                 index,
@@ -69,7 +73,9 @@ fn same(index: &impl Index, model: &MemIndex, paes: &[[u8; 32]]) {
     assert_eq!(index.state(), model.state());
     for pae in paes.iter().chain([&[99; 32]]) {
         assert_eq!(index.by_pae(pae), model.by_pae(pae));
-        assert_eq!(index.by_purl(pae), model.by_purl(pae));
+        for below in [0, 3, 9, 40, u64::MAX] {
+            assert_eq!(index.by_purl(pae, below), model.by_purl(pae, below));
+        }
     }
     for key in 0..7 {
         for limit in [0, 1, 3, 1000] {

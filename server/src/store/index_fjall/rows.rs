@@ -1,6 +1,6 @@
 //! Every row of the index, for a check that must also see rows that no look-up asks for.
 
-use super::{FjallIndex, failed};
+use super::{FjallIndex, SIZE, failed};
 use crate::store::StoreError;
 use fjall::Keyspace;
 
@@ -9,6 +9,7 @@ use fjall::Keyspace;
 pub(crate) enum Table {
     Pae,
     Purl,
+    Restated,
     Digest,
     Project,
     Statement,
@@ -24,12 +25,16 @@ impl FjallIndex {
         let mut all = |table, keyspace: &Keyspace| {
             for row in keyspace.iter() {
                 let (key, value) = row.into_inner().map_err(failed)?;
+                if *key == *SIZE.as_bytes() {
+                    continue;
+                }
                 each(table, &key, &value)?;
             }
             Ok(())
         };
         all(Table::Pae, &self.pae)?;
         all(Table::Purl, &self.purl)?;
+        all(Table::Restated, &self.restated)?;
         all(Table::Digest, &self.digest)?;
         all(Table::Project, &self.project)?;
         all(Table::Statement, &self.statement)?;
