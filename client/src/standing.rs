@@ -31,3 +31,11 @@ pub(crate) fn ended(purl: &str, state: &StateDocument) -> Option<Hash> {
     let found = state.end_of_life.iter().find(|e| covers(&e.prefix));
     found.map(|e| e.statement)
 }
+
+/// Whether the key was revoked already when what stands at `index` was said. A compromise window
+/// that was given later is another question: project statements are never void.
+pub(crate) fn revoked_before(state: &StateDocument, key: &KeyId, index: u64) -> bool {
+    let target = format!("key:{key}");
+    let mut of_key = state.revoked.iter().filter(|r| r.target == target);
+    of_key.any(|r| r.index < index)
+}

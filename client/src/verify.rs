@@ -12,16 +12,16 @@ use crate::policy::Policy;
 pub use crate::refused::{Differ, Refused};
 use crate::refused::{differ, same};
 use crate::signed::{Signed, leaf_time, max_age, min_age};
-use crate::standing::{ended, not_counting};
+use crate::standing::{ended, not_counting, revoked_before};
 pub use crate::verdict::{Artifact, Proven, Verdict, Wanted};
 use crate::view::Views;
 pub use crate::view::{Shown, verify_head, verify_logged};
-use ledger::bundle::Bundle;
-use ledger::fold::{check_first_statement, check_release};
+use ledger::bundle::{Bundle, Included};
+use ledger::fold::{Chain, Version, check_first_statement};
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::state::{StateDocument, withdrawn_keys};
 use ledger::statement::{Body, Project, Subject};
-use ledger::{Hash, hex32, names};
+use ledger::{Hash, KeyId, hex32, names};
 
 fn statement(bytes: &[u8]) -> Result<StatementLeaf, String> {
     match Leaf::parse(bytes) {
@@ -67,21 +67,22 @@ pub fn verify(
     }
     let entry = statement(&bundle.entry.leaf).map_err(Refused::NotRelease)?;
     let Body::Release(release) = &entry.statement.body else {
-        return Err(Refused::NotRelease("it is a project statement".into()));
+        let kind = entry.statement.body.kind();
+        return Err(Refused::NotRelease(format!("it is a {kind} statement")));
     };
     step!(
         "package",
         same(&hex32(&wanted.project.id), &hex32(&release.package_id)).map_err(Refused::Project)
     );
-    let authority = chain.iter().rev().find(|l| l.0 < index);
-    let (at, listed, project) = authority.ok_or_else(|| {
+    let authority = chain.at(index).ok_or_else(|| {
         Refused::Chain(format!(
             "none is logged before the release at index {index}"
         ))
     })?;
+    let revoked = |key: &KeyId| revoked_before(&bundle.head.state, key, index);
     step!(
         "authorised",
-        check_release(&entry.envelope, release, project, *listed, entry.time)
+        chain.check_release(&entry.envelope, release, (index, entry.time), &revoked)
     );
 
     // Revocations, withdrawals, ends of life: as proven by the head, and as remembered.
@@ -92,7 +93,7 @@ pub fn verify(
     for (at, state) in states {
         step!(
             "revoked",
-            not_void(&entry, index, state, project.release_threshold)
+            not_void(&entry, index, state, authority.project.release_threshold)
         );
         // Unlike a revocation an end of life can become void: the newer view decides.
         if at >= size {
@@ -161,7 +162,7 @@ pub fn verify(
         index,
         pae_hash,
         keys: entry.envelope.signatures.iter().map(|s| s.keyid).collect(),
-        authorised_by: (project.version, *at),
+        authorised_by: (authority.project.version, authority.index),
         first_public,
         view_time,
         proven: Proven {
@@ -174,19 +175,12 @@ pub fn verify(
     })
 }
 
-/// The versions of the project with their log indexes and leaf times, oldest first.
-fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Vec<(u64, u64, Project)>, Refused> {
-    let [only] = bundle.projects.as_slice() else {
-        return Err(Refused::Chain(format!(
-            "{} versions; this version of countersign follows exactly one",
-            bundle.projects.len()
-        )));
+/// The versions of the project, from the pin to the one that the state document names.
+fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Chain, Refused> {
+    let Some((first, later)) = bundle.projects.split_first() else {
+        return Err(Refused::Chain("there is none".into()));
     };
-    step!("project-inclusion", view.includes(only));
-    let leaf = statement(&only.leaf).map_err(Refused::Chain)?;
-    let Body::Project(project) = leaf.statement.body else {
-        return Err(Refused::Chain("the leaf is not a project statement".into()));
-    };
+    let (leaf, project) = version(first, view)?;
     let id = leaf.envelope.pae_hash();
     step!(
         "pin",
@@ -200,15 +194,48 @@ fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Vec<(u64, u64, Pr
         "project-signatures",
         check_first_statement(&leaf.envelope, &project).map_err(|e| Refused::Chain(e.to_string()))
     );
-    let current = &bundle.head.state.project;
+    let mut chain = Chain::begin(id, first.index, leaf.time, project);
+    for next in later {
+        let (leaf, project) = version(next, view)?;
+        if cfg!(not(without = "chain-order")) && next.index <= chain.current().index {
+            return Err(Refused::Chain(format!(
+                "version {} stands at entry {}, before the version that it follows",
+                project.version, next.index
+            )));
+        }
+        let revoked = |key: &KeyId| revoked_before(&bundle.head.state, key, next.index);
+        step!(
+            "chain-next",
+            chain
+                .check_next(&leaf.envelope, &project, &revoked)
+                .map_err(|e| Refused::Chain(e.to_string()))
+        );
+        chain.push(Version {
+            index: next.index,
+            time: leaf.time,
+            statement: leaf.envelope.pae_hash(),
+            project,
+        });
+    }
+    let (last, named) = (chain.current(), &bundle.head.state.project);
     if cfg!(not(without = "chain-end"))
-        && (current.statement != id || current.version != project.version)
+        && (named.statement != last.statement || named.version != last.project.version)
     {
         return Err(Refused::Chain(
             "it does not end at the statement that the state document names".into(),
         ));
     }
-    Ok(vec![(only.index, leaf.time, project)])
+    Ok(chain)
+}
+
+/// A project statement that is in the log.
+fn version(included: &Included, view: &Signed) -> Result<(StatementLeaf, Project), Refused> {
+    step!("project-inclusion", view.includes(included));
+    let leaf = statement(&included.leaf).map_err(Refused::Chain)?;
+    match &leaf.statement.body {
+        Body::Project(p) => Ok((leaf.clone(), p.clone())),
+        _ => Err(Refused::Chain("the leaf is not a project statement".into())),
+    }
 }
 
 /// Enough signatures count.

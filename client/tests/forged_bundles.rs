@@ -195,7 +195,7 @@ impl Liar {
             download_location: None,
         };
         Envelope::sign(
-            release_payload(id, "pkg:generic/acme/x@1.0", &[subject]).unwrap(),
+            release_payload(id, "pkg:generic/acme/x@1.0", &[subject], None).unwrap(),
             &[by],
         )
         .unwrap()

@@ -125,7 +125,7 @@ impl Complete {
             };
             let statement = leaf.envelope.pae_hash();
             let artifacts = leaf.statement.subject.clone();
-            let authority = known.versions().filter(|v| v.index < index).last();
+            let authority = known.chain.at(index);
             let threshold = authority.map_or(1, |v| v.project.release_threshold);
             let withdrawn = || {
                 withdrawn_keys(&statement, artifacts.iter().map(|s| s.sha256))

@@ -6,14 +6,15 @@ use super::common::{
     state_path, write_atomic,
 };
 use super::verify::parse_bundle;
-use crate::fail::Fail;
+use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::policy::{Policy, ProjectPolicy};
 use crate::verify::{Artifact, Wanted};
 use clap::Args;
 use ledger::envelope::Envelope;
-use ledger::statement::{Body, Statement};
+use ledger::statement::{Body, Statement, Withdrawn};
 use ledger::trust::TrustDocument;
+use ledger::{Hash, hex32};
 use std::path::PathBuf;
 
 /// Arguments of `sign`.
@@ -75,17 +76,7 @@ pub fn sign(args: &SignArgs) -> Result<(), Fail> {
     let mut envelope = read_prepared(&args.file)?;
     let statement =
         Statement::parse(&envelope.payload).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-    match &statement.body {
-        Body::Project(p) => eprintln!(
-            "signing project {} version {} for log {}",
-            p.name, p.version, p.log
-        ),
-        Body::Release(r) => eprintln!(
-            "signing release {} ({} artifacts)",
-            r.purl,
-            statement.subject.len()
-        ),
-    }
+    eprintln!("signing {}", says(&statement));
     for path in &args.key {
         let key = read_key(path, &args.passphrase)?;
         envelope
@@ -99,6 +90,55 @@ pub fn sign(args: &SignArgs) -> Result<(), Fail> {
         args.file.display()
     );
     Ok(())
+}
+
+/// What a statement says, in a line for whoever is asked to sign it.
+#[must_use]
+pub fn says(statement: &Statement) -> String {
+    let project = |id: &Hash| format!("project {:.16}", hex32(id));
+    let text = match &statement.body {
+        Body::Project(p) => format!(
+            "project {} version {} for log {}: {} root keys (threshold {}), {} release keys (threshold {})",
+            p.name,
+            p.version,
+            p.log,
+            p.roots.len(),
+            p.root_threshold,
+            p.release_keys.len(),
+            p.release_threshold
+        ),
+        Body::Release(r) => format!(
+            "{}release {} ({} artifacts)",
+            if r.restates.is_some() { "again " } else { "" },
+            r.purl,
+            statement.subject.len()
+        ),
+        Body::Revocation(r) => format!(
+            "revocation of {} in {}{}: {}",
+            r.target,
+            project(&r.project),
+            match r.compromised_since {
+                Some(since) => format!(", compromised since log index {since}"),
+                None => String::new(),
+            },
+            r.reason
+        ),
+        Body::Withdrawal(w) => format!(
+            "withdrawal of {} in {}: {}",
+            match &w.what {
+                Withdrawn::Release(pae) => format!("release {}", hex32(pae)),
+                Withdrawn::Prefix(prefix) => format!("everything under {prefix}"),
+            },
+            project(&w.project),
+            w.reason
+        ),
+        Body::KeyNote(n) => format!(
+            "note about key {} in {}",
+            hex32(&n.key),
+            project(&n.project)
+        ),
+    };
+    visible(&text)
 }
 
 /// Sends an envelope to a log. 200 gives the bundle's bytes, 202 (a project that waits for the
@@ -189,30 +229,41 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
     let log = log_url(args.log.as_deref(), policy.as_ref())?;
     let fetcher = Fetcher::new(args.ca_file.as_deref())?;
     let answer = send(&fetcher, &log, &envelope)?;
-    let id = match &statement.body {
-        Body::Project(_) => envelope.pae_hash(),
-        Body::Release(release) => release.package_id,
-    };
-    let pinned = policy
-        .as_ref()
-        .and_then(|policy| Some((policy, policy.projects.iter().find(|p| p.id == id)?)));
+    let pinned = policy.as_ref().and_then(|policy| {
+        let id = statement.project_id();
+        let mut projects = policy.projects.iter();
+        let found = match (&statement.body, id) {
+            // Which project a later version is of says its name, and the log's proof.
+            (Body::Project(p), _) if p.version > 1 => projects.find(|own| own.name == p.name),
+            (_, id) => {
+                let id = id.unwrap_or_else(|| envelope.pae_hash());
+                projects.find(|own| own.id == id)
+            }
+        };
+        Some((policy, found?))
+    });
     match (&statement.body, pinned) {
-        (Body::Project(_), Some((policy, project))) => {
+        (Body::Project(p), Some((policy, project))) if p.version == 1 => {
             let vkeys = policy.log.vkeys.iter().map(ToString::to_string).collect();
             let (origin, witnesses) = (&policy.log.origin, &policy.witnesses_text);
+            let id = envelope.pae_hash();
             let document = TrustDocument::new(origin, vkeys, id, &project.name, witnesses);
             upload_trust(&fetcher, &log, &document)?;
         }
-        (Body::Project(_), None) => eprintln!(
+        (Body::Project(p), None) if p.version == 1 => eprintln!(
             "warning: the trust document is not uploaded, so `trust init` cannot find it: submit again with the --policy that `project init` wrote"
         ),
-        (Body::Release(_), Some((policy, project))) => {
+        (body, Some((policy, project))) => {
             if let Some(bytes) = &answer {
-                check_release(args, policy, project, &statement, bytes)?;
+                if matches!(body, Body::Release(_)) {
+                    check_release(args, policy, project, &statement, bytes)?;
+                } else {
+                    check_logged(args, policy, project, &envelope, bytes)?;
+                }
             }
         }
-        (Body::Release(_), None) => eprintln!(
-            "warning: the log's answer is not checked: give the --policy that trusts this project, or `countersign verify` each artifact with it"
+        (_, None) => eprintln!(
+            "warning: the log's answer is not checked: give the --policy that trusts this project"
         ),
     }
     match answer {
@@ -223,6 +274,22 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
         },
     }
     Ok(())
+}
+
+/// What the log answered must prove that the statement stands.
+fn check_logged(
+    args: &SubmitArgs,
+    policy: &Policy,
+    project: &ProjectPolicy,
+    envelope: &Envelope,
+    bytes: &[u8],
+) -> Result<(), Fail> {
+    let bundle = parse_bundle(bytes)?;
+    let memory = load_memory(&state_path(&args.policy)?)?;
+    let pae = envelope.pae_hash();
+    crate::verify::verify_logged(&project.id, &pae, &bundle, policy, &memory, now())
+        .map(drop)
+        .map_err(|r| refused_to_fail(&r, policy, project, &bundle).hint("the log accepted the statement, but answered with a bundle that your own policy refuses; nothing was written"))
 }
 
 /// What the log answered must verify for every artifact that was submitted.

@@ -2,10 +2,11 @@
 //! made it and where, where it is used, what it has signed, and how it is replaced or revoked.
 
 use crate::cmd::complete::Complete;
+use ::keys::PublicKey;
 use ledger::fold::ProjectState;
 use ledger::state::{Revoked, StateDocument};
 use ledger::statement::{Body, KeyNote, Project};
-use ledger::{Hash, KeyId, PublicKey, hex32};
+use ledger::{Hash, KeyId, hex32};
 use std::collections::BTreeMap;
 
 /// What a key may say.

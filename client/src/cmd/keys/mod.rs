@@ -1,5 +1,7 @@
 //! `countersign keys generate|show`.
 
+mod inventory;
+
 use super::common::{PassphraseArgs, read_key};
 use crate::fail::Fail;
 use ::keys::file::{AnySecret, Passphrase, write_secret};
