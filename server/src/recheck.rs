@@ -100,7 +100,8 @@ impl Recheck {
                 let _ = setpriority_process(Some(gettid()), LOWEST);
                 let end = match log.read_only() {
                     None => check(&log, begun, &stopped),
-                    Some(_) => Ok(End::Stopped),
+                    // The start has found something already, and nothing is signed upon it.
+                    Some(_) => Ok(End::Sound),
                 };
                 match end {
                     Ok(End::Sound) => log.metrics.recheck.end(),
