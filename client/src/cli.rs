@@ -16,7 +16,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make and show keys
+    /// Make keys, and keep the inventory of a project's keys: list, audit, rotate, revoke
     #[command(subcommand)]
     Keys(cmd::keys::KeysCommand),
     /// Found a project in a log, and see what became of it
@@ -24,6 +24,8 @@ enum Command {
     Project(cmd::project::ProjectCommand),
     /// Sign artifacts, put them into the log, write the bundles to ship beside them
     Publish(cmd::publish::PublishArgs),
+    /// Take a release back, or end the life of all under a purl prefix
+    Withdraw(cmd::withdraw::WithdrawArgs),
     /// Add signatures to a prepared statement
     Sign(cmd::sign::SignArgs),
     /// Send a signed statement to the log
@@ -85,6 +87,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Keys(c) => cmd::keys::run(c),
         Command::Project(c) => cmd::project::run(c),
         Command::Publish(a) => cmd::publish::run(a),
+        Command::Withdraw(a) => cmd::withdraw::run(a),
         Command::Sign(a) => cmd::sign::sign(a),
         Command::Submit(a) => cmd::sign::submit(a),
         Command::Trust(c) => cmd::trust::run(c),

@@ -90,6 +90,11 @@ impl Fail {
         }
     }
 
+    /// The same, of which everything was shown already where `shown`.
+    pub(crate) fn shown_if(self, shown: bool) -> Self {
+        if shown { self.shown() } else { self }
+    }
+
     /// The same, of which everything was shown already: only its exit code is left.
     pub(crate) fn shown(self) -> Self {
         let message = String::new();

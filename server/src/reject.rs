@@ -142,6 +142,24 @@ impl Rejection {
             Self::Refused(Refusal::PurlReleased { .. }) => {
                 "release under a new version; a purl cannot be used twice"
             }
+            Self::Refused(Refusal::Frozen(_)) => {
+                "ask the log's operator, who froze the project and can thaw it"
+            }
+            Self::Refused(Refusal::Threshold { .. } | Refusal::MissingSignature(_)) => {
+                "add the signatures that are missing with `countersign sign`, then submit again"
+            }
+            Self::Refused(Refusal::UnauthorisedKey { .. } | Refusal::MixedSigners) => {
+                "sign with keys that the project lists for this: see `countersign keys list`"
+            }
+            Self::Refused(Refusal::RevokedKey(_)) => {
+                "a revoked key never returns: use another, see `countersign keys list`"
+            }
+            Self::Refused(Refusal::KeyTooOld { .. }) => {
+                "put a new key in its place: `countersign keys rotate`"
+            }
+            Self::Refused(Refusal::NotRestated { .. }) => {
+                "only a void release is stated again, with the same purl and the same files"
+            }
             Self::Refused(Refusal::OtherPrevious { .. } | Refusal::OtherVersion { .. }) => {
                 "the project has changed meanwhile: make the statement anew from its newest version"
             }

@@ -258,7 +258,7 @@ impl Writer {
             };
             let purl = format!("{}/artifact@{n}", self.prefix);
             let payload =
-                release_payload(&self.id, &purl, &[artifact]).map_err(|e| e.to_string())?;
+                release_payload(&self.id, &purl, &[artifact], None).map_err(|e| e.to_string())?;
             Envelope::sign(payload, &[&self.release]).map_err(|e| e.to_string())
         };
         (from..end).map(sign).collect()

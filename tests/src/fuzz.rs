@@ -433,8 +433,25 @@ pub fn statement(data: &[u8]) {
             assert_eq!(again.body, statement.body);
         }
         Body::Release(release) => {
-            let payload = release_payload(&release.package_id, &release.purl, &statement.subject);
+            let payload = release_payload(
+                &release.package_id,
+                &release.purl,
+                &statement.subject,
+                release.restates.as_ref(),
+            );
             assert_eq!(Statement::parse(&payload.unwrap()).unwrap(), statement);
+        }
+        Body::Revocation(revocation) => {
+            let again = Statement::parse(&revocation.to_payload().unwrap()).unwrap();
+            assert_eq!(again.body, statement.body);
+        }
+        Body::Withdrawal(withdrawal) => {
+            let payload = withdrawal.to_payload(&statement.subject).unwrap();
+            assert_eq!(Statement::parse(&payload).unwrap().body, statement.body);
+        }
+        Body::KeyNote(note) => {
+            let again = Statement::parse(&note.to_payload().unwrap()).unwrap();
+            assert_eq!(again.body, statement.body);
         }
     }
 }

@@ -62,15 +62,23 @@ fn directory(state: bool) -> Result<PathBuf, Fail> {
     Ok(dir.join("countersign"))
 }
 
+/// Where the policy is.
+///
+/// # Errors
+/// Exit code 2.
+pub fn policy_path(args: &PolicyArgs) -> Result<PathBuf, Fail> {
+    match &args.policy {
+        Some(path) => Ok(path.clone()),
+        None => Ok(directory(false)?.join("policy.toml")),
+    }
+}
+
 /// Reads and checks the policy; never from the working directory unless it is named.
 ///
 /// # Errors
 /// Exit code 2.
 pub fn load_policy(args: &PolicyArgs) -> Result<Policy, Fail> {
-    let path = match &args.policy {
-        Some(path) => path.clone(),
-        None => directory(false)?.join("policy.toml"),
-    };
+    let path = policy_path(args)?;
     let text = std::fs::read_to_string(&path).map_err(|e| {
         Fail::usage("no-policy", format!("policy {}: {e}", path.display()))
             .hint("give --policy FILE, or make one with `countersign trust init STRING --out FILE`")
@@ -223,7 +231,15 @@ pub fn refused_to_fail_of(refused: &Refused, policy: &Policy, project: &ProjectP
         Refused::Fork { .. } => {
             "keep both checkpoints and publish them: they prove that the log lied"
         }
-        Refused::NeedsRefresh { .. } => "fetch a newer bundle",
+        Refused::NeedsRefresh { .. } => {
+            "`countersign refresh FILE`, or verify with --online: the bundle is older than what is remembered"
+        }
+        Refused::Void(_) => {
+            "the key that signed it was compromised: do not use it; ask the project for a release that it stated again"
+        }
+        Refused::Withdrawn(_) => {
+            "the project took it back: use a newer release, see `countersign releases NAME`"
+        }
         _ => "do not use this file; fetch artifact and bundle again from the project's own site",
     };
     fail.hint(hint)

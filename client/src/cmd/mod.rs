@@ -14,4 +14,6 @@ pub mod run;
 mod say;
 pub mod sign;
 pub mod trust;
+pub mod update;
 pub mod verify;
+pub mod withdraw;

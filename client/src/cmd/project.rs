@@ -1,4 +1,4 @@
-//! `countersign project init|status`.
+//! `countersign project init|status`; `update` has a file of its own.
 
 use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, read_key, write_atomic};
 use super::sign::{send, upload_trust, write_prepared};
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 pub enum ProjectCommand {
     /// Found a project: sign its first statement with every key, submit it, print the trust string
     Init(InitArgs),
+    /// Log a new version: keys, thresholds, prefixes, contact; shows what changes, asks
+    Update(Box<super::update::UpdateArgs>),
     /// Ask the log what became of a project
     Status(StatusArgs),
 }
@@ -38,6 +40,9 @@ pub struct InitArgs {
     /// How many root keys it takes to change the project
     #[arg(long, default_value_t = 1)]
     root_threshold: u64,
+    /// How many release keys it takes to publish
+    #[arg(long, default_value_t = 1)]
+    release_threshold: u64,
     /// The purls that releases carry, such as pkg:generic/acme/uploader. May be given several times
     #[arg(long, required = true, value_name = "PREFIX")]
     purl_prefix: Vec<String>,
@@ -100,6 +105,7 @@ pub struct StatusArgs {
 pub fn run(command: &ProjectCommand) -> Result<(), Fail> {
     match command {
         ProjectCommand::Init(args) => init(args),
+        ProjectCommand::Update(args) => super::update::run(args),
         ProjectCommand::Status(args) => status(args),
     }
 }
@@ -135,7 +141,7 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
         roots: public(&roots),
         root_threshold: args.root_threshold,
         release_keys: public(&releases),
-        release_threshold: 1,
+        release_threshold: args.release_threshold,
         purl_prefixes,
         contact: args.contact.clone(),
         max_key_age: args.max_key_age,

@@ -4,6 +4,8 @@ use super::common::{
     PassphraseArgs, PolicyArgs, hash_file, load_memory, load_policy, log_url, now, read_key,
     refused_to_fail, state_path, write_atomic,
 };
+use super::complete::Standing;
+use super::say::{Desk, LogArgs};
 use super::sign::{send, write_prepared};
 use super::verify::parse_bundle;
 use crate::fail::Fail;
@@ -15,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use keys::Signer;
 use ledger::envelope::Envelope;
 use ledger::statement::{Subject, release_payload};
-use ledger::{hex32, names};
+use ledger::{Hash, hex32, names};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -38,6 +40,9 @@ pub struct PublishArgs {
     /// The release's purl, without version [default: the policy's, else pkg:generic/ and the project's name]
     #[arg(long)]
     purl: Option<String>,
+    /// State again what a compromise made void: the same files under the same version
+    #[arg(long)]
+    restate: bool,
     /// Where the artifacts will be downloaded from; the file name is added
     #[arg(long, value_name = "URL")]
     download_base: Option<String>,
@@ -88,7 +93,11 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         .or_else(|| project.purl.clone())
         .unwrap_or_else(|| format!("pkg:generic/{}", project.name));
     let purl = format!("{base}@{}", encode(&args.version));
-    let payload = release_payload(&project.id, &purl, &subjects, None)
+    let restates = match args.restate {
+        true => Some(voided(args, &policy, &project.name, &purl)?),
+        false => None,
+    };
+    let payload = release_payload(&project.id, &purl, &subjects, restates.as_ref())
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     let secrets = args
         .key
@@ -137,6 +146,27 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         }
     }
     Ok(())
+}
+
+/// The last release of the purl, which must be void; what it consisted of the log compares.
+fn voided(args: &PublishArgs, policy: &Policy, project: &str, purl: &str) -> Result<Hash, Fail> {
+    let log = LogArgs {
+        policy: args.policy.clone(),
+        log: args.log.clone().or_else(|| policy.log.url.clone()),
+        ca_file: args.ca_file.clone(),
+    };
+    let mut desk = Desk::open(&log)?;
+    let project = desk.project(project)?;
+    let releases = desk.complete(&project)?.releases(&project.id);
+    match releases.iter().rev().find(|r| r.purl == purl) {
+        Some(r) if matches!(r.standing, Standing::Void(_)) => Ok(r.statement),
+        Some(_) => Err(Fail::usage("not-void", format!("{purl} is not void"))
+            .hint("only what a compromise window made void is stated again")),
+        None => Err(
+            Fail::usage("unknown-release", format!("{purl} was never released"))
+                .hint("publish it without --restate"),
+        ),
+    }
 }
 
 fn hash_all(args: &PublishArgs) -> Result<Vec<Hashed>, Fail> {

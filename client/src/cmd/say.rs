@@ -8,15 +8,17 @@ use super::common::{
 use super::complete::{Complete, complete};
 use super::sign::{send, write_prepared};
 use super::verify::parse_bundle;
-use crate::fail::Fail;
+use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
-use crate::memory::Memory;
+use crate::memory::{Memory, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::verify::verify_logged;
 use clap::Args;
 use keys::{SecretKey, Signer};
-use ledger::Hash;
+use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use ledger::envelope::Envelope;
+use ledger::{Hash, hex32};
+use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -88,6 +90,25 @@ impl Desk {
             .map_err(|e| Fail::usage(e.kind(), e.to_string()))
     }
 
+    /// The bundle of an entry, as the log gives it; nothing of it is verified.
+    pub(crate) fn bundle(&self, index: u64) -> Result<Vec<u8>, Fail> {
+        let url = log_url(None, Some(&self.policy))?;
+        let address = format!("{url}/api/v1/entries/{index}/bundle");
+        self.fetcher.get_bytes(&address, MAX_BUNDLE_BYTES)
+    }
+
+    /// Whether a bundle proves that a statement about the project stands.
+    pub(crate) fn logged(
+        &self,
+        project: &ProjectPolicy,
+        statement: &Hash,
+        bundle: &Bundle,
+    ) -> Result<(SeenCheckpoint, SeenHead), Fail> {
+        let (policy, memory) = (&self.policy, &self.memory);
+        verify_logged(&project.id, statement, bundle, policy, memory, now())
+            .map_err(|r| refused_to_fail(&r, policy, project, bundle))
+    }
+
     /// All that the log has accepted for the project, proven.
     pub(crate) fn complete(&mut self, project: &ProjectPolicy) -> Result<Complete, Fail> {
         let at = (self.state.as_path(), &mut self.memory);
@@ -144,6 +165,30 @@ pub(crate) fn key(args: &SayArgs, path: &Path) -> Result<SecretKey, Fail> {
     read_key(path, &args.passphrase)
 }
 
+/// Says what became of a statement: `what`, and where it stands.
+pub(crate) fn said_line(args: &SayArgs, said: &Said, what: &str) {
+    let Said::Logged {
+        index,
+        statement,
+        size,
+    } = said
+    else {
+        return;
+    };
+    if args.json {
+        sayln!(
+            "{}",
+            json!({ "said": what, "index": index, "statement": hex32(statement), "treeSize": size })
+        );
+    } else {
+        sayln!(
+            "{}\n  entry {index}, statement {}, tree size {size}",
+            visible(what),
+            hex32(statement)
+        );
+    }
+}
+
 /// Signs `payload` with `signers`, and writes it to the file that `args` name, or sends it. What
 /// the log answers must prove that it stands.
 pub(crate) fn say(
@@ -179,16 +224,8 @@ pub(crate) fn say(
     })?;
     let bundle = parse_bundle(&bytes)?;
     let statement = envelope.pae_hash();
-    let (checkpoint, head) = verify_logged(
-        &project.id,
-        &statement,
-        &bundle,
-        &desk.policy,
-        &desk.memory,
-        now(),
-    )
-    .map_err(|r| {
-        refused_to_fail(&r, &desk.policy, project, &bundle).hint(
+    let (checkpoint, head) = desk.logged(project, &statement, &bundle).map_err(|fail| {
+        fail.hint(
             "the log accepted the statement, but does not prove under your own policy that it stands: look again with `countersign keys list`",
         )
     })?;

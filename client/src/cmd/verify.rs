@@ -2,16 +2,19 @@
 
 use super::common::{
     PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
+    time,
 };
 use super::refresh::take_up;
+use super::sign::says;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::memory::Memory;
 use crate::policy::Policy;
-use crate::verify::{Artifact, Verdict, Wanted};
+use crate::verify::{Artifact, Verdict, Wanted, verify_logged};
 use clap::Args;
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use ledger::hex32;
+use ledger::leaf::Leaf;
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +39,10 @@ pub struct VerifyArgs {
     /// The version that it must be
     #[arg(long)]
     version: Option<String>,
+    /// FILEs are bundles of statements of any kind, as `keys show --proofs` writes them: verify that
+    /// each stands in the log, and say what it says
+    #[arg(long, conflicts_with_all = ["online", "bundle", "name", "version"])]
+    statement: bool,
     /// First ask the log what was revoked or withdrawn since the bundle was made; where it cannot
     /// be reached, the policy's max-age decides whether the bundle's own view is new enough
     #[arg(long)]
@@ -137,6 +144,13 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
         .transpose()?;
     let mut worst: Option<Fail> = None;
     for file in &args.files {
+        if args.statement {
+            match said(args, file, &policy, &memory) {
+                Ok(line) => sayln!("{line}"),
+                Err(fail) => refuse(args, file, fail, &mut worst),
+            }
+            continue;
+        }
         match one(args, file, &policy, (&state, &mut memory), fetcher.as_ref()) {
             Ok((verdict, line)) => {
                 sayln!("{line}");
@@ -145,18 +159,62 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
                     eprint!("warning: not remembered: {}", e.human());
                 }
             }
-            Err(fail) => {
-                let fail = fail.detail("file", file.display().to_string());
-                if args.json {
-                    sayln!("{}", fail.json());
-                } else {
-                    eprint!("{}", fail.human());
-                }
-                fail.keep_graver(&mut worst);
-            }
+            Err(fail) => refuse(args, file, fail, &mut worst),
         }
     }
     worst.map_or(Ok(()), |fail| Err(fail.shown()))
+}
+
+fn refuse(args: &VerifyArgs, file: &Path, fail: Fail, worst: &mut Option<Fail>) {
+    let fail = fail.detail("file", file.display().to_string());
+    if args.json {
+        sayln!("{}", fail.json());
+    } else {
+        eprint!("{}", fail.human());
+    }
+    fail.keep_graver(worst);
+}
+
+/// Verifies that a bundle's statement stands, whatever kind it is, and says what it says.
+fn said(args: &VerifyArgs, file: &Path, policy: &Policy, memory: &Memory) -> Result<String, Fail> {
+    let project = policy
+        .select(args.project.as_deref(), "")
+        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    let bundle = read_bundle(file)?;
+    let bad = |e: String| Fail::untrusted("bad-leaf", e).hint("fetch the bundle again");
+    let leaf = match Leaf::parse(&bundle.entry.leaf) {
+        Ok(Leaf::Statement(leaf)) => leaf,
+        Ok(_) => return Err(bad("the entry is not a statement".into())),
+        Err(e) => return Err(bad(e.to_string())),
+    };
+    let pae = leaf.envelope.pae_hash();
+    let (seen, head) = verify_logged(&project.id, &pae, &bundle, policy, memory, now())
+        .map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
+    // Who may say what at each point only the project's whole history tells.
+    let keys: Vec<String> = leaf
+        .envelope
+        .signatures
+        .iter()
+        .map(|s| s.keyid.to_string())
+        .collect();
+    let what = says(&leaf.statement);
+    if args.json {
+        return Ok(json!({ "stands": true, "file": file.display().to_string(), "project": project.name,
+            "kind": leaf.statement.body.kind(), "says": what, "index": bundle.entry.index, "time": leaf.time,
+            "statement": hex32(&pae), "keys": keys, "treeSize": seen.size, "state": head.state })
+        .to_string());
+    }
+    Ok(format!(
+        "stands: {what}\n  log {} entry {}, {}, tree size {}; signed by {}",
+        policy.log.origin,
+        bundle.entry.index,
+        time(leaf.time),
+        seen.size,
+        keys.iter()
+            .map(|k| format!("{k:.16}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    ))
 }
 
 fn one(

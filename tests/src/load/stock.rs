@@ -119,7 +119,7 @@ impl Publisher {
             download_location: None,
         };
         let purl = format!("{}@{n}", self.purl);
-        release_payload(&self.id, &purl, &[artifact]).map_err(|e| e.to_string())
+        release_payload(&self.id, &purl, &[artifact], None).map_err(|e| e.to_string())
     }
 
     /// Releases `0..count`, signed on all cores, as requests to `host`; about 1 KB each.

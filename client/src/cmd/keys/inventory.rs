@@ -143,17 +143,6 @@ fn listed(p: &Project, purpose: Purpose) -> &[PublicKey] {
     }
 }
 
-/// What kind of statement it is, in one word.
-pub(crate) fn kind(body: &Body) -> &'static str {
-    match body {
-        Body::Project(_) => "project",
-        Body::Release(_) => "release",
-        Body::Revocation(_) => "revocation",
-        Body::Withdrawal(_) => "withdrawal",
-        Body::KeyNote(_) => "key-note",
-    }
-}
-
 impl Inventory {
     /// The inventory of a project whose history is `complete`, at `now` (Unix seconds).
     pub(crate) fn new(complete: &Complete, project: &Hash, now: u64) -> Self {
@@ -178,11 +167,6 @@ impl Inventory {
         inventory
     }
 
-    /// The key with this id.
-    pub(crate) fn key(&self, id: &KeyId) -> Option<&KeyRow> {
-        self.keys.iter().find(|row| row.id() == *id)
-    }
-
     /// The keys whose id begins so.
     pub(crate) fn find(&self, beginning: &str) -> Vec<&KeyRow> {
         let found = |row: &&KeyRow| row.id().to_string().starts_with(beginning);
@@ -197,7 +181,7 @@ impl Inventory {
             };
             for s in &leaf.envelope.signatures {
                 if let Some(row) = self.keys.iter_mut().find(|row| row.id() == s.keyid) {
-                    *row.uses.entry(kind(&leaf.statement.body)).or_default() += 1;
+                    *row.uses.entry(leaf.statement.body.kind()).or_default() += 1;
                     row.last_use = Some(at);
                 }
             }

@@ -1,89 +1,55 @@
-//! `countersign keys generate|show`.
+//! `countersign keys …`: key files, and the inventory of a project's keys as the log proves it.
 
+mod audit;
+mod change;
+mod external;
+mod file;
 mod inventory;
+mod note;
+mod report;
+mod show;
 
-use super::common::{PassphraseArgs, read_key};
 use crate::fail::Fail;
-use ::keys::file::{AnySecret, Passphrase, write_secret};
-use ::keys::{SecretKey, Signer as _};
-use clap::{Args, Subcommand};
-use serde_json::json;
-use std::path::PathBuf;
+use clap::Subcommand;
+
+pub(crate) use change::next_version;
+pub(crate) use show::Opened;
 
 /// The subcommands of `keys`.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Make a P-256 key, encrypted unless you say otherwise
-    Generate(GenerateArgs),
-    /// Show the public half of a key file and its id
-    Show(ShowArgs),
-}
-
-/// Arguments of `keys generate`.
-#[derive(Debug, Args)]
-pub struct GenerateArgs {
-    /// Where to write it; never overwritten
-    #[arg(long, value_name = "KEY")]
-    out: PathBuf,
-    /// Write it without a passphrase: whoever reads the file can sign
-    #[arg(long, conflicts_with = "passphrase_file")]
-    unencrypted: bool,
-    #[command(flatten)]
-    passphrase: PassphraseArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
-
-/// Arguments of `keys show`.
-#[derive(Debug, Args)]
-pub struct ShowArgs {
-    /// The key file
-    key: PathBuf,
-    #[command(flatten)]
-    passphrase: PassphraseArgs,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    Generate(file::GenerateArgs),
+    /// List a project's keys: purpose, state, age, uses
+    List(show::ListArgs),
+    /// Answer for one key: when, where and by whom it was generated, where it is used, how it is
+    /// replaced and revoked; or show the public half of a key file
+    Show(show::ShowArgs),
+    /// Fail (1) where a key is overdue, unused, of unknown origin, or revoked and still listed
+    Audit(audit::AuditArgs),
+    /// Write the inventory for an auditor: Markdown, CSV or JSON
+    Report(report::ReportArgs),
+    /// Put a new key in an old one's place: shows what changes, asks, logs a new project version
+    Rotate(change::RotateArgs),
+    /// Revoke a key, from a point in the past if it was compromised: shows what becomes void, asks
+    Revoke(change::RevokeArgs),
+    /// Note who made a key or another secret, where it is kept and used
+    Note(note::NoteArgs),
 }
 
 /// Runs `keys …`.
 ///
 /// # Errors
-/// Exit code 2.
+/// Exit codes 1 to 3.
 pub fn run(command: &KeysCommand) -> Result<(), Fail> {
     match command {
-        KeysCommand::Generate(args) => {
-            let key = SecretKey::generate().map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-            let public = key.public_key().clone();
-            let source = if args.unencrypted {
-                Passphrase::None
-            } else {
-                args.passphrase.source()
-            };
-            write_secret(&args.out, &AnySecret::P256(key), &source)
-                .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-            show(&public, args.json);
-            Ok(())
-        }
-        KeysCommand::Show(args) => {
-            show(
-                read_key(&args.key, &args.passphrase)?.public_key(),
-                args.json,
-            );
-            Ok(())
-        }
-    }
-}
-
-fn show(key: &::keys::PublicKey, as_json: bool) {
-    let (id, spki) = (key.id().to_string(), ledger::b64(key.spki_der()));
-    if as_json {
-        sayln!(
-            "{}",
-            json!({ "id": id, "algorithm": "ECDSA-P256-SHA256", "spki": spki })
-        );
-    } else {
-        sayln!("id:   {id}\nspki: {spki}");
+        KeysCommand::Generate(args) => file::generate(args),
+        KeysCommand::List(args) => show::list(args),
+        KeysCommand::Show(args) => show::show(args),
+        KeysCommand::Audit(args) => audit::run(args),
+        KeysCommand::Report(args) => report::run(args),
+        KeysCommand::Rotate(args) => change::rotate(args),
+        KeysCommand::Revoke(args) => change::revoke(args),
+        KeysCommand::Note(args) => note::run(args),
     }
 }

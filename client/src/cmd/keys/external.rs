@@ -1,0 +1,149 @@
+//! Secrets that sign nothing here (a storage key, a CI token), tracked by key-notes: under an id
+//! that says nothing to others. The id is SHA-256 of `countersign/external/v1`, a newline, a salt
+//! of 32 bytes, and the name; salt and names stay in a file of the project's owners.
+
+use crate::cmd::common::{PolicyArgs, policy_path, write_atomic};
+use crate::fail::Fail;
+use ledger::{Hash, from_hex32, hex32, sha256};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// What is before such a name on the command line.
+pub(super) const EXTERNAL: &str = "external:";
+
+/// The names that we know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Document {
+    api_version: String,
+    names: BTreeSet<String>,
+    salt: String,
+}
+
+/// The file of names.
+pub(super) struct Names {
+    path: PathBuf,
+    document: Option<Document>,
+}
+
+fn id(salt: &Hash, name: &str) -> Hash {
+    let mut bytes = b"countersign/external/v1\n".to_vec();
+    bytes.extend_from_slice(salt);
+    bytes.extend_from_slice(name.as_bytes());
+    sha256(&bytes)
+}
+
+impl Names {
+    /// Reads the file at `given`, else beside the policy as `<policy>.names`; one that is not
+    /// there knows no name.
+    pub(super) fn open(given: Option<&Path>, policy: &PolicyArgs) -> Result<Self, Fail> {
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => {
+                let mut name = policy_path(policy)?.into_os_string();
+                name.push(".names");
+                name.into()
+            }
+        };
+        let bad = |why: String| {
+            Fail::usage(
+                "names-unreadable",
+                format!("names {}: {why}", path.display()),
+            )
+            .hint("mend the file: its salt is what ties the ids in the log to names")
+        };
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let document = None;
+                return Ok(Self { path, document });
+            }
+            Err(e) => return Err(bad(e.to_string())),
+        };
+        let value = ledger::json::parse_own(&bytes).map_err(|e| bad(e.to_string()))?;
+        let document: Document = ledger::json::typed(value).map_err(|e| bad(e.to_string()))?;
+        if document.api_version != ledger::API_VERSION || from_hex32(&document.salt).is_none() {
+            return Err(bad("it is of another version".into()));
+        }
+        let document = Some(document);
+        Ok(Self { path, document })
+    }
+
+    /// The name behind an id.
+    pub(super) fn name(&self, of: &Hash) -> Option<String> {
+        let document = self.document.as_ref()?;
+        let salt = from_hex32(&document.salt)?;
+        let mut names = document.names.iter();
+        names.find(|name| id(&salt, name) == *of).cloned()
+    }
+
+    /// The id of a name that is known already.
+    pub(super) fn id(&self, name: &str) -> Option<Hash> {
+        let document = self.document.as_ref()?;
+        let salt = from_hex32(&document.salt)?;
+        document.names.contains(name).then(|| id(&salt, name))
+    }
+
+    /// The id of a name, which is written down first where it is new.
+    pub(super) fn id_of(&mut self, name: &str) -> Result<Hash, Fail> {
+        if name.is_empty() || name.len() > 256 || name.chars().any(char::is_control) {
+            return Err(Fail::usage("bad-name", format!("{name:?} is no name"))
+                .hint("give it as external:NAME, such as external:storage-uploader"));
+        }
+        let mut document = match self.document.take() {
+            Some(document) => document,
+            None => {
+                // A key's id is as good a source of random bytes as any that is linked here.
+                let key = ::keys::SecretKey::generate();
+                let key = key.map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+                use ::keys::Signer as _;
+                Document {
+                    api_version: ledger::API_VERSION.to_owned(),
+                    names: BTreeSet::new(),
+                    salt: hex32(&key.public_key().id().0),
+                }
+            }
+        };
+        let salt = from_hex32(&document.salt).unwrap_or_default();
+        if document.names.insert(name.to_owned()) {
+            let bytes = ledger::json::canonical_of(&document);
+            let bytes = bytes.map_err(|e| Fail::usage("encoding", e.to_string()))?;
+            write_atomic(&self.path, &bytes)?;
+            eprintln!(
+                "wrote {}: keep it, since only its salt ties the ids in the log to names",
+                self.path.display()
+            );
+        }
+        self.document = Some(document);
+        Ok(id(&salt, name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_keep_their_ids_and_say_nothing_without_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = PolicyArgs {
+            policy: Some(dir.path().join("policy.toml")),
+            state: None,
+        };
+        let mut names = Names::open(None, &args).unwrap();
+        let one = names.id_of("bucket").unwrap();
+        let other = names.id_of("token").unwrap();
+        assert_ne!(one, other);
+        let again = Names::open(None, &args).unwrap();
+        assert_eq!(again.name(&one).as_deref(), Some("bucket"));
+        assert_eq!((again.id("token"), again.id("else")), (Some(other), None));
+        let elsewhere = dir.path().join("other.names");
+        let mut others = Names::open(Some(&elsewhere), &args).unwrap();
+        assert_eq!(others.name(&one), None);
+        assert_ne!(others.id_of("bucket").unwrap(), one, "the salt is another");
+        std::fs::write(&elsewhere, "{}").unwrap();
+        assert_eq!(Names::open(Some(&elsewhere), &args).err().unwrap().code, 2);
+    }
+}
