@@ -328,7 +328,7 @@ fn a_genuine_fill_lands_exactly_and_every_leaf_of_it_stands() {
         for entry in &entries[known..] {
             let leaf = Leaf::parse(entry).unwrap();
             if let Leaf::Statement(s) = &leaf {
-                fold.check(&s.envelope, &s.statement, s.time).unwrap();
+                fold.check(&s.envelope, &s.statement, s.time, None).unwrap();
             }
             fold.apply(&leaf).unwrap();
         }

@@ -345,6 +345,11 @@ fn one_subject(subjects: &[Value], want: &Hash) -> Result<Subject, StatementErro
         return Err(shape("such a statement has exactly one subject"));
     };
     let subject = subject(one, false)?;
+    if !is_short(&subject.name) {
+        return Err(shape(
+            "a subject's name must be 1 to 512 bytes without control characters",
+        ));
+    }
     if subject.sha256 != *want {
         return Err(StatementError::SubjectDigest {
             want: hex32(want),
@@ -416,3 +421,6 @@ fn payload(kind: &str, predicate: &Value, subject: Value) -> Result<Vec<u8>, Sta
     Statement::parse(&payload)?;
     Ok(payload)
 }
+
+#[cfg(test)]
+mod tests;
