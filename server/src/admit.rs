@@ -165,7 +165,9 @@ impl App {
             return Ok(Admitted::Stands(index));
         }
         let now = self.log.now();
-        self.log.guard().may_sign_soon(now)?;
+        // Of the last leaf, as the sequencer asks: the clock itself is what is judged.
+        let last = self.log.published().fold.last_time();
+        self.log.guard().may_sign_soon(last)?;
         match &statement.body {
             // A later version is of a project that the log knows.
             Body::Project(p) if p.version > 1 => {}

@@ -11,7 +11,7 @@ mod tree;
 
 use crate::datadir::Layout;
 use crate::error::Error;
-use crate::high_water;
+use crate::high_water::HighWater;
 use crate::log::Published;
 use crate::logkeys::LogKeys;
 use crate::store::{
@@ -24,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tlog::prover::Prover;
 use tlog::tile::{EntryTile, TILE_WIDTH};
+use tlog::tree::Edge;
 use tree::Tree;
 
 /// The store's parts and what they hold.
@@ -45,7 +46,7 @@ pub(crate) fn recover(
     layout: &Layout,
     origin: &str,
     keys: &LogKeys,
-    high_water: Option<&Path>,
+    mark: Option<&HighWater>,
 ) -> Result<Recovered, Error> {
     let hot = SledHot::open(&layout.private().join("hot"))?;
     let blobs = FileBlobs::new(&layout.public());
@@ -76,9 +77,8 @@ pub(crate) fn recover(
         last: tree.last,
         edge: tree.edge,
     };
-    let outcome = outcome.and_then(|()| {
-        high_water.map_or(Ok(()), |path| high_water::check(path, &view, &blobs, keys))
-    });
+    let outcome =
+        outcome.and_then(|()| mark.map_or(Ok(()), |mark| mark.check(&view, &blobs, keys)));
     let read_only = match outcome {
         Ok(()) => None,
         Err(Error::Store(StoreError::Io { path, why })) => return Err(Error::Io { path, why }),
@@ -118,6 +118,20 @@ pub(crate) fn standing(hot: &SledHot, layout: &Layout) -> Result<Head, Error> {
         dir: layout.private().display().to_string(),
         what: "the hot state in private/hot is empty: restore it".to_owned(),
     })
+}
+
+/// The right edge of the tree that `head` names, and that its checkpoint signs.
+///
+/// # Errors
+/// [`Error`] where entries, head and checkpoint do not agree.
+pub(crate) fn edge(
+    hot: &SledHot,
+    blobs: &FileBlobs,
+    head: &Head,
+    keys: &LogKeys,
+) -> Result<Edge, Error> {
+    signed(head, keys)?;
+    Ok(Tree::read(hot, blobs, head)?.edge)
 }
 
 /// The index, or an empty one in the place of one that another version made, that lost a

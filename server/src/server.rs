@@ -153,6 +153,8 @@ impl Server {
         guard::room_to_open(&data.layout).map_err(Error::NoRoom)?;
         let private = data.layout.private();
         let keys = LogKeys::load(&private, &data.origin)?;
+        let mark = config.high_water.as_deref().map(HighWater::open);
+        let mark = mark.transpose()?;
         let Recovered {
             hot,
             blobs,
@@ -161,14 +163,11 @@ impl Server {
             head,
             durable,
             read_only,
-        } = recover(
-            &data.layout,
-            &data.origin,
-            &keys,
-            config.high_water.as_deref(),
-        )
-        .map_err(Error::at_start)?;
-        let mark = config.high_water.as_deref().map(HighWater::new);
+        } = recover(&data.layout, &data.origin, &keys, mark.as_ref()).map_err(Error::at_start)?;
+        if let (Some(mark), None) = (&mark, &read_only) {
+            // A mark that cannot be written is found out now, not by the first publisher.
+            mark.raise(&published.view.note)?;
+        }
         let mark = mark.map(|mark| Box::new(mark) as Box<dyn Mark>);
         let Stores {
             hot,

@@ -174,5 +174,104 @@ fn a_mark_is_never_lowered() {
         copy(&old.path().join(part), &now.join(part));
     }
     let (made, said) = case.begin();
-    assert!(!made && said.contains("is not lowered"), "{said}");
+    let beyond = "this log has signed a checkpoint of";
+    assert!(!made && said.contains(beyond), "{said}");
+}
+
+#[test]
+fn a_mark_of_another_history_is_not_raised_over() {
+    let mut case = Case::new();
+    assert!(case.begin().0);
+    case.grow(case.start(), 1);
+    let fork = tempfile::tempdir().unwrap();
+    copy(case.data.path(), fork.path());
+    case.grow(case.start(), 1);
+    // The copy signs otherwise, and more, without the mark.
+    let server = Running::start(fork.path(), &["--admit", "open"]);
+    for n in 0..3 {
+        let purl = format!("pkg:generic/acme/tool@fork-{n}");
+        let release = case.acme.envelope(&purl, &[artifact("tool", b"2")]);
+        assert_eq!(server.submit(&release).status, 200);
+    }
+    assert!(server.stop());
+    let before = fs::read(case.mark()).unwrap();
+    let (data, mark) = (fork.path().to_str().unwrap(), case.mark());
+    let out = program(&["high-water", "--data", data, "--file", &mark]);
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(
+        !out.status.success() && said.contains("another history"),
+        "{said}"
+    );
+    assert_eq!(fs::read(case.mark()).unwrap(), before);
+}
+
+#[test]
+fn two_servers_on_copies_of_a_log_cannot_share_a_mark() {
+    let mut case = Case::new();
+    assert!(case.begin().0);
+    case.grow(case.start(), 1);
+    let twin = tempfile::tempdir().unwrap();
+    copy(case.data.path(), twin.path());
+    let first = case.start();
+    let with = ["--admit", "open", "--high-water", &case.mark()];
+    let (code, said) = Running::try_start(twin.path(), &with).err().unwrap();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("another server"), "{said}");
+    // A way around the lock, such as a mark on a file system of another machine: the mark is
+    // changed behind the server's back. It signs nothing upon that, and ends.
+    let lock = format!("{}.lock", case.mark());
+    fs::remove_file(lock).unwrap();
+    let second = Running::start(twin.path(), &with);
+    let release = |n: &str| {
+        let purl = format!("pkg:generic/acme/tool@{n}");
+        case.acme.envelope(&purl, &[artifact("tool", b"1")])
+    };
+    assert_eq!(second.submit(&release("second")).status, 200);
+    let mark = fs::read(case.mark()).unwrap();
+    assert_eq!(mark, second.get("/checkpoint").body);
+    let answer = first.try_submit(&release("first"));
+    assert!(
+        answer.is_none_or(|a| a.status != 200),
+        "what was not marked is not shown"
+    );
+    assert_eq!(first.ended(), Some(70));
+    assert_eq!(fs::read(case.mark()).unwrap(), mark);
+    assert!(second.stop());
+}
+
+#[test]
+fn a_mark_without_a_directory_lies_in_the_working_directory() {
+    let case = Case::new();
+    let at = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_countersign-server"));
+        command.args(args).current_dir(case.away.path());
+        command
+    };
+    let data = case.data.path().to_str().unwrap();
+    let out = at(&["high-water", "--data", data, "--file", "mark"]).output();
+    assert!(out.unwrap().status.success());
+    let serve = at(&[]);
+    let server = Running::begin(
+        serve,
+        case.data.path(),
+        &["--admit", "open", "--high-water", "mark"],
+    );
+    assert_eq!(server.submit(&case.acme.first).status, 200);
+    assert_eq!(
+        fs::read(case.mark()).unwrap(),
+        server.get("/checkpoint").body
+    );
+    assert!(server.stop());
+}
+
+#[test]
+fn a_mark_that_cannot_be_written_is_found_at_the_start() {
+    let case = Case::new();
+    assert!(case.begin().0);
+    fs::remove_file(case.mark()).unwrap();
+    fs::create_dir(case.mark()).unwrap();
+    let with = ["--admit", "open", "--high-water", &case.mark()];
+    let (code, said) = Running::try_start(case.data.path(), &with).err().unwrap();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("mark"), "{said}");
 }

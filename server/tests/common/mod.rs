@@ -103,7 +103,8 @@ impl Running {
         Err((child.wait().unwrap().code(), said))
     }
 
-    fn begin(command: Command, dir: &Path, more: &[&str]) -> Self {
+    /// As [`Running::start`], by a command of one's own.
+    pub fn begin(command: Command, dir: &Path, more: &[&str]) -> Self {
         let (child, addr) = Self::spawn(command, dir, more);
         let addr = addr.expect("the server did not start");
         Self { child, addr }

@@ -58,7 +58,7 @@ fn start_faulty(dir: &Path, faults: &Faults) -> (Handle, mpsc::Receiver<Error>) 
                 inner: stores.index,
                 faults: faults.clone(),
             }),
-            mark: Some(Box::new(HighWater::on(faults, &mark))),
+            mark: Some(Box::new(HighWater::on(faults, &mark).unwrap())),
         })
     };
     let failed = move |e| ended.send(e).unwrap();
