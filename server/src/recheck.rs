@@ -7,6 +7,8 @@
 //! Signatures of entries are not verified again: an entry whose bytes hash to what was signed
 //! is the one that was admitted. `countersign-server check` verifies them too.
 
+mod patience;
+
 use crate::error::Error;
 use crate::log::{Log, governs};
 use crate::metrics::Metrics;
@@ -15,10 +17,9 @@ use crate::store::{InIndex, Index, StoreError};
 use crate::view::View;
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::statement::Body;
-use ledger::walk::{
-    At, Finding, LookUp, Observer, Plan, Source, Stopped, Unreadable, Walked, walk,
-};
+use ledger::walk::{At, Finding, LookUp, Observer, Plan, Stopped, Walked, walk};
 use ledger::{Hash, hex32, sha256};
+use patience::{Patience, Patient, PatientIndex};
 use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use std::collections::HashMap;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tlog::tile::{EntryTile, Tile};
+use tlog::tile::EntryTile;
 
 /// Its niceness.
 const LOWEST: i32 = 19;
@@ -36,17 +37,6 @@ const REST: u32 = 3;
 const REST_WHEN_BUSY: u32 = 19;
 /// But no longer than that.
 const LONGEST_REST: Duration = Duration::from_millis(300);
-/// How long it waits each time before it asks a disk again that did not answer.
-const PAUSES: [Duration; 5] = [
-    Duration::from_millis(200),
-    Duration::from_secs(1),
-    Duration::from_secs(4),
-    Duration::from_secs(15),
-    Duration::from_secs(40),
-];
-/// How soon it notices, resting, that the server stops.
-const STEP: Duration = Duration::from_millis(20);
-
 /// The thread; dropping this stops it.
 pub(crate) struct Recheck {
     stop: Arc<AtomicBool>,
@@ -99,7 +89,7 @@ impl Recheck {
                 // On Linux this is about the thread alone: it has what the others leave.
                 let _ = setpriority_process(Some(gettid()), LOWEST);
                 let end = match log.read_only() {
-                    None => check(&log, begun, &stopped),
+                    None => check(&log, begun, Patience(stopped)),
                     // The start has found something already, and nothing is signed upon it.
                     Some(_) => Ok(End::Sound),
                 };
@@ -134,16 +124,15 @@ impl Drop for Recheck {
 }
 
 /// Checks; or why the log must not sign.
-fn check(log: &Log, begun: Begun, stop: &AtomicBool) -> Result<End, String> {
+fn check(log: &Log, begun: Begun, patience: Patience) -> Result<End, String> {
     let view = &begun.view;
-    let patience = Patience { stop };
     let source = Patient {
         inner: LogSource {
             blobs: log.blobs.as_ref(),
             size: view.size,
             tail: &view.tail,
         },
-        patience,
+        patience: patience.clone(),
     };
     let plan = Plan {
         origin: log.origin.clone(),
@@ -152,19 +141,22 @@ fn check(log: &Log, begun: Begun, stop: &AtomicBool) -> Result<End, String> {
         marks: vec![view.size],
         workers: NonZero::new(1),
         unreadable_counts: true,
-        released: Some(LookUp(Arc::new(InIndex(Arc::clone(&log.index))))),
+        released: Some(LookUp(Arc::new(PatientIndex {
+            inner: InIndex(Arc::clone(&log.index)),
+            patience: patience.clone(),
+        }))),
     };
     let mut ears = Ears {
         metrics: &log.metrics,
         index: log.index.as_ref(),
-        patience,
+        patience: patience.clone(),
         batches: log.metrics.batches.load(Ordering::Relaxed),
         restored: begun.restored,
         since: Instant::now(),
         fatal: None,
     };
     let walked = match walk(&source, &plan, &mut ears) {
-        _ if stop.load(Ordering::Relaxed) => return Ok(End::Stopped),
+        _ if patience.stopped() => return Ok(End::Stopped),
         Ok(walked) => walked,
         // Missing, or other bytes, is a finding: this is a disk that did not answer, again and
         // again.
@@ -218,66 +210,10 @@ fn is_damage(kind: &str) -> bool {
         .contains(&kind)
 }
 
-/// Tries again what a disk did not answer: one that is busy, or a process out of descriptors,
-/// is no reason to stop signing.
-#[derive(Clone, Copy)]
-struct Patience<'a> {
-    stop: &'a AtomicBool,
-}
-
-impl Patience<'_> {
-    /// Rests; less where the server stops.
-    fn rest(self, mut rest: Duration) {
-        while !rest.is_zero() && !self.stop.load(Ordering::Relaxed) {
-            let step = rest.min(STEP);
-            std::thread::sleep(step);
-            rest -= step;
-        }
-    }
-
-    fn with<T, E>(
-        self,
-        passes: impl Fn(&E) -> bool,
-        mut read: impl FnMut() -> Result<T, E>,
-    ) -> Result<T, E> {
-        for pause in PAUSES {
-            match read() {
-                Err(e) if passes(&e) && !self.stop.load(Ordering::Relaxed) => self.rest(pause),
-                other => return other,
-            }
-        }
-        read()
-    }
-}
-
-struct Patient<'a> {
-    inner: LogSource<'a>,
-    patience: Patience<'a>,
-}
-
-fn failed(e: &Unreadable) -> bool {
-    matches!(e, Unreadable::Failed(_))
-}
-
-impl Source for Patient<'_> {
-    fn bundle(&self, tile: &EntryTile) -> Result<Vec<u8>, Unreadable> {
-        if self.patience.stop.load(Ordering::Relaxed) {
-            return Err(Unreadable::Failed("the server stops".into()));
-        }
-        self.patience.with(failed, || self.inner.bundle(tile))
-    }
-    fn tile(&self, tile: &Tile) -> Result<Vec<u8>, Unreadable> {
-        self.patience.with(failed, || self.inner.tile(tile))
-    }
-    fn has_partial_tiles(&self) -> bool {
-        self.inner.has_partial_tiles()
-    }
-}
-
 struct Ears<'a> {
     metrics: &'a Metrics,
     index: &'a dyn Index,
-    patience: Patience<'a>,
+    patience: Patience,
     batches: u64,
     restored: HashMap<u64, Hash>,
     since: Instant,
@@ -322,7 +258,7 @@ impl Observer for Ears<'_> {
             return;
         }
         if let Err(what) = self.indexed(index, s)
-            && !self.patience.stop.load(Ordering::Relaxed)
+            && !self.patience.stopped()
         {
             self.finding(Finding::new("saved-index", format!("entry {index}"), what));
         }
