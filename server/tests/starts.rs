@@ -8,6 +8,7 @@ use common::{Publisher, Running, artifact, copy, init, program, publisher};
 use countersign_server::store::{FjallIndex, Index, IndexBatch};
 use countersign_server::{Config, Server};
 use ledger::Hash;
+use ledger::leaf::Leaf;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -123,4 +124,130 @@ fn what_is_frozen_or_released_stays_so_over_a_start() {
     assert_eq!(server.submit(&next).status, 200);
     assert!(server.stop());
     sound(dir.path(), &[acme.id]);
+}
+
+/// What the check after a start comes to: whether it ended, and why the log does not sign.
+fn rechecked(dir: &Path) -> (bool, Option<String>) {
+    let server = Server::start(&Config::new(dir)).unwrap();
+    server.wait_for_recheck();
+    let ended = server.log().metrics.recheck.ended();
+    let why = server.log().read_only().map(str::to_owned);
+    server.shutdown();
+    (ended, why)
+}
+
+/// A log of a project with three releases, all of whose index is in tables.
+fn small() -> (tempfile::TempDir, Publisher) {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path());
+    let acme = publisher("acme/tool", "pkg:generic/acme");
+    grow(dir.path(), &acme, 0..3);
+    (dir, acme)
+}
+
+/// Opens the index's database below what the server knows of it.
+fn beneath<T>(dir: &Path, act: impl FnOnce(&fjall::Database) -> T) -> T {
+    let db = fjall::Database::builder(index_of(dir)).open().unwrap();
+    act(&db)
+}
+
+fn keyspace(db: &fjall::Database, name: &str) -> fjall::Keyspace {
+    db.keyspace(name, fjall::KeyspaceCreateOptions::default)
+        .unwrap()
+}
+
+#[test]
+fn an_index_that_lost_a_keyspace_is_made_anew() {
+    let (dir, acme) = small();
+    let all = [
+        "meta",
+        "pae",
+        "purl",
+        "restated",
+        "digest",
+        "project",
+        "statement",
+        "standing",
+    ];
+    for name in all {
+        beneath(dir.path(), |db| {
+            assert!(db.keyspace_exists(name));
+            db.delete_keyspace(keyspace(db, name)).unwrap();
+        });
+        sound(dir.path(), &[acme.id]);
+        let again = acme.envelope("pkg:generic/acme/tool@1", &[artifact("tool", b"other")]);
+        let server = Running::start(dir.path(), &["--admit", "open"]);
+        assert_eq!(
+            server.submit(&again).kind(),
+            "purl-released-before",
+            "{name}"
+        );
+        assert!(server.stop());
+    }
+}
+
+/// Rows that the ledger's digest does not cover, and that decide what is admitted.
+#[test]
+fn a_row_that_is_lost_or_another_is_found_by_the_check_after_the_start() {
+    for (table, other) in [
+        ("pae", None),
+        ("pae", Some(0_u64)),
+        ("purl", None),
+        ("purl", Some(0)),
+    ] {
+        let (dir, acme) = small();
+        let key = match table {
+            "pae" => acme.id,
+            _ => ledger::sha256(b"pkg:generic/acme/tool@1"),
+        };
+        beneath(dir.path(), |db| {
+            let rows = keyspace(db, table);
+            assert!(rows.get(key).unwrap().is_some());
+            match other {
+                None => rows.remove(key).unwrap(),
+                Some(index) => rows.insert(key, (index + 77).to_be_bytes()).unwrap(),
+            }
+        });
+        let (ended, why) = rechecked(dir.path());
+        assert!(ended);
+        assert!(
+            why.is_some_and(|w| w.contains("saved-index")),
+            "{table} {other:?}"
+        );
+    }
+}
+
+#[test]
+fn a_statement_kept_with_another_time_is_found_by_the_check_after_the_start() {
+    let (dir, acme) = small();
+    let index = FjallIndex::open(&index_of(dir.path())).unwrap();
+    let state = index.state().unwrap();
+    let (id, at, leaf) = state.statements.first().unwrap();
+    assert_eq!(*id, acme.id);
+    let Leaf::Statement(mut statement) = Leaf::parse(leaf).unwrap() else {
+        panic!("no statement");
+    };
+    statement.time -= 1;
+    let later = Leaf::Statement(statement).to_bytes().unwrap();
+    let batch = IndexBatch {
+        size: state.size,
+        last_time: state.last_time,
+        statements: vec![(*id, *at, later)],
+        ..IndexBatch::default()
+    };
+    index.apply(&batch).unwrap();
+    drop(index);
+    let (ended, why) = rechecked(dir.path());
+    assert!(ended);
+    assert!(why.is_some_and(|w| w.contains("saved-index")));
+}
+
+#[test]
+fn a_leaf_that_cannot_be_read_does_not_end_the_check_after_the_start() {
+    let (dir, _) = small();
+    let server = Server::start(&Config::new(dir.path())).unwrap();
+    server.wait_for_recheck();
+    server.fill(vec![b"no leaf at all".to_vec()]).unwrap();
+    server.shutdown();
+    assert_eq!(rechecked(dir.path()), (true, None));
 }
