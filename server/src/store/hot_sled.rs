@@ -4,19 +4,17 @@
 //! sled's own flush is not enough for a power loss. On Linux it calls `sync_file_range`,
 //! which writes pages back but neither the file's length and block map nor the disk's own
 //! cache; and a record larger than 128 KiB goes to a file under `blobs/` that is never
-//! synced. So a commit syncs the database file after the flush, and an entry is kept in
+//! synced. So a commit syncs the database file after the flush, and entries are kept in
 //! pieces so small that no page of the tree becomes such a record.
+
+mod packs;
 
 use super::files::{Disk, Files};
 use super::{Head, Hot, HotBatch, StoreError};
+use packs::{ENTRY, PACK, PACK_ENTRIES, join, keys, unpack};
 use std::path::Path;
 
 const HEAD: &[u8] = b"head";
-/// Entries: this byte, then the index in big-endian; from the second piece on, the piece's
-/// number in two bytes.
-const ENTRY: u8 = b'e';
-/// Bytes of one piece of an entry. A page of the tree has up to about 20 of them.
-const PIECE: usize = 4096;
 
 /// Bounded hot state in one sled directory.
 pub struct SledHot<F: Files = Disk> {
@@ -25,45 +23,8 @@ pub struct SledHot<F: Files = Disk> {
     file: F::File,
 }
 
-/// Length of an entry's first key.
-const ENTRY_KEY: usize = 9;
-
 fn failed(e: impl std::fmt::Display) -> StoreError {
     StoreError::Hot(e.to_string())
-}
-
-fn key(index: u64) -> [u8; ENTRY_KEY] {
-    let mut key = [ENTRY; ENTRY_KEY];
-    for (to, from) in key.iter_mut().skip(1).zip(index.to_be_bytes()) {
-        *to = from;
-    }
-    key
-}
-
-/// The index in a key, and which piece of the entry it is.
-fn parse_key(key: &[u8]) -> Result<(u64, usize), StoreError> {
-    let parsed = || {
-        let (index, piece) = key.get(1..)?.split_first_chunk::<8>()?;
-        let piece = match piece {
-            [] => 0,
-            [high, low] => usize::from(u16::from_be_bytes([*high, *low])),
-            _ => return None,
-        };
-        Some((u64::from_be_bytes(*index), piece))
-    };
-    parsed()
-        .ok_or_else(|| StoreError::Damaged("hot state: an entry's key has another length".into()))
-}
-
-fn insert(writes: &mut sled::Batch, index: u64, entry: &[u8]) -> Result<(), StoreError> {
-    let (first, rest) = entry.split_at(entry.len().min(PIECE));
-    writes.insert(&key(index), first);
-    for (number, piece) in (1u32..).zip(rest.chunks(PIECE)) {
-        let number = u16::try_from(number).map_err(failed)?;
-        let key = [key(index).as_slice(), &number.to_be_bytes()].concat();
-        writes.insert(key, piece);
-    }
-    Ok(())
 }
 
 fn read(bytes: &[u8]) -> Result<Head, StoreError> {
@@ -138,6 +99,24 @@ impl<F: Files> SledHot<F> {
     }
 }
 
+impl<F: Files> SledHot<F> {
+    /// Removes what lies below an index; of a pack that goes on above it, the rest is kept.
+    fn drop_below(&self, writes: &mut sled::Batch, index: u64) -> Result<(), StoreError> {
+        for kind in [ENTRY, PACK] {
+            for item in self.db.range(keys(kind, 0..index)).keys() {
+                writes.remove(item.map_err(failed)?);
+            }
+        }
+        let cut = index - index % PACK_ENTRIES..index;
+        for (first, pack) in join(self.db.range(keys(PACK, cut)))? {
+            let mut entries = unpack(first, &pack)?;
+            entries.retain(|(at, _)| *at >= index);
+            packs::insert(writes, &entries)?;
+        }
+        Ok(())
+    }
+}
+
 impl<F: Files> Hot for SledHot<F> {
     fn head(&self) -> Result<Option<Head>, StoreError> {
         self.db
@@ -148,35 +127,17 @@ impl<F: Files> Hot for SledHot<F> {
     }
 
     fn entries(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let mut entries: Vec<(u64, Vec<u8>)> = Vec::new();
-        let mut next = 0;
-        for item in self.db.scan_prefix([ENTRY]) {
-            let (k, v) = item.map_err(failed)?;
-            let (index, piece) = parse_key(&k)?;
-            match entries.last_mut() {
-                _ if piece == 0 => entries.push((index, v.to_vec())),
-                Some((last, entry)) if *last == index && piece == next => {
-                    entry.extend_from_slice(&v);
-                }
-                _ => {
-                    return Err(StoreError::Damaged(format!(
-                        "hot state: entry {index} lacks a piece"
-                    )));
-                }
-            }
-            next = piece + 1;
+        let mut entries = join(self.db.scan_prefix([ENTRY]))?;
+        for (first, pack) in join(self.db.scan_prefix([PACK]))? {
+            entries.extend(unpack(first, &pack)?);
         }
         Ok(entries)
     }
 
     fn commit(&self, expected: Option<&Head>, batch: &HotBatch) -> Result<(), StoreError> {
         let mut writes = sled::Batch::default();
-        for item in self.db.range(key(0)..key(batch.drop_below)).keys() {
-            writes.remove(item.map_err(failed)?);
-        }
-        for (index, entry) in &batch.entries {
-            insert(&mut writes, *index, entry)?;
-        }
+        self.drop_below(&mut writes, batch.drop_below)?;
+        packs::insert(&mut writes, &batch.entries)?;
         writes.insert(HEAD, serde_json::to_vec(&batch.head).map_err(failed)?);
         let outcome = self.db.transaction(|t| {
             let found = match t.get(HEAD)? {
@@ -211,6 +172,7 @@ impl<F: Files> Hot for SledHot<F> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::packs::PIECE;
     use super::*;
 
     fn head(size: u64) -> Head {
@@ -293,7 +255,16 @@ mod tests {
     #[test]
     fn entries_of_any_size_come_back_and_never_go_to_files_that_sled_does_not_sync() {
         let dir = tempfile::tempdir().unwrap();
-        let sizes = [0, 1, PIECE - 1, PIECE, PIECE + 1, 65_535];
+        let sizes = [
+            0,
+            1,
+            PIECE - 5,
+            PIECE - 4,
+            PIECE - 3,
+            PIECE,
+            PIECE + 1,
+            65_535,
+        ];
         let entry = |i: u64| {
             let size = sizes.get(i as usize).copied().unwrap_or(65_535);
             (i, (0..size).map(|b| (b as u64 ^ i) as u8).collect())
@@ -316,5 +287,59 @@ mod tests {
         let hot = SledHot::open(dir.path()).unwrap();
         let held: Vec<(u64, Vec<u8>)> = (32..96).map(entry).collect();
         assert_eq!(hot.entries().unwrap(), held);
+    }
+
+    #[test]
+    fn entries_of_a_version_before_packs_are_read_and_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = |i: u64, size: usize| (i, vec![i as u8; size]);
+        {
+            let hot = SledHot::open(dir.path()).unwrap();
+            let mut writes = sled::Batch::default();
+            for index in 250..260u64 {
+                let key = [b"e".as_slice(), &index.to_be_bytes()].concat();
+                writes.insert(key, vec![index as u8; PIECE]);
+            }
+            let second = [b"e".as_slice(), &259u64.to_be_bytes(), &[0, 1]].concat();
+            writes.insert(second, vec![3; 9]);
+            writes.insert(HEAD, serde_json::to_vec(&head(260)).unwrap());
+            hot.db.apply_batch(writes).unwrap();
+            hot.db.flush().unwrap();
+        }
+        let hot = SledHot::open(dir.path()).unwrap();
+        let mut held: Vec<_> = (250..259).map(|i| entry(i, PIECE)).collect();
+        held.push(entry(259, PIECE + 9));
+        assert_eq!(hot.entries().unwrap(), held);
+        let next = HotBatch {
+            head: head(262),
+            entries: vec![entry(260, 0), entry(261, 1)],
+            drop_below: 256,
+        };
+        hot.commit(Some(&head(260)), &next).unwrap();
+        held.drain(..6);
+        held.extend(next.entries);
+        assert_eq!(hot.entries().unwrap(), held);
+    }
+
+    #[test]
+    fn a_pack_that_lacks_bytes_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let hot = SledHot::open(dir.path()).unwrap();
+        let batch = HotBatch {
+            head: head(3),
+            entries: (0..3).map(|i| (i, vec![i as u8; PIECE])).collect(),
+            drop_below: 0,
+        };
+        hot.commit(None, &batch).unwrap();
+        let keys: Vec<_> = hot.db.scan_prefix([PACK]).keys().collect();
+        assert_eq!(keys.len(), 4, "12,300 bytes in pieces of {PIECE}");
+        for key in keys {
+            let key = key.unwrap();
+            let piece = hot.db.remove(&key).unwrap().unwrap();
+            let found = hot.entries().map_err(|e| e.kind());
+            assert_eq!(found, Err("store-damaged"));
+            hot.db.insert(key, piece).unwrap();
+        }
+        assert_eq!(hot.entries().unwrap(), batch.entries);
     }
 }
