@@ -155,15 +155,30 @@ impl App {
             })
     }
 
+    /// What stands already is answered with where it stands. A release that stands the rules
+    /// refuse, whatever else refuses it, so of a release that is looked up only then: for each
+    /// that is new it would cost a search of the whole index.
     fn admit_uncounted(&self, submission: Submission, exempt: bool) -> Result<Admitted, Rejection> {
+        let pae = submission.pae;
+        let release = matches!(submission.statement.body, Body::Release(_));
+        if !release && let Some(index) = self.standing(&pae)? {
+            return Ok(Admitted::Stands(index));
+        }
+        match self.admit_new(submission, exempt) {
+            Err(refusal) if release => match self.standing(&pae)? {
+                Some(index) => Ok(Admitted::Stands(index)),
+                None => Err(refusal),
+            },
+            outcome => outcome,
+        }
+    }
+
+    fn admit_new(&self, submission: Submission, exempt: bool) -> Result<Admitted, Rejection> {
         let Submission {
             envelope,
             statement,
             pae,
         } = submission;
-        if let Some(index) = self.standing(&pae)? {
-            return Ok(Admitted::Stands(index));
-        }
         let now = self.log.now();
         // Of the last leaf, as the sequencer asks: the clock itself is what is judged.
         let last = self.log.published().fold.last_time();
