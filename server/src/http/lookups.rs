@@ -97,6 +97,12 @@ fn standing(state: &ProjectState, rows: &[ProjectHit]) -> Value {
         .filter(|row| row.what == "release")
         .map(|row| json!({ "index": row.index, "purl": row.purl, "statement": row.statement }))
         .collect();
+    let of = |what: &str| -> Vec<Value> {
+        rows.iter()
+            .filter(|row| row.what == what)
+            .map(|row| json!({ "index": row.index, "statement": row.statement }))
+            .collect()
+    };
     let operations: Vec<Value> = rows
         .iter()
         .filter(|row| row.statement.is_none())
@@ -105,11 +111,11 @@ fn standing(state: &ProjectState, rows: &[ProjectHit]) -> Value {
     json!({
         "apiVersion": API_VERSION, "contact": current.contact, "id": hex32(&state.id), "name": current.name,
         "operations": operations, "purlPrefixes": current.purl_prefixes, "releaseKeys": keys(&current.release_keys),
-        "releaseThreshold": current.release_threshold, "releases": releases, "revocations": [],
+        "releaseThreshold": current.release_threshold, "releases": releases, "revocations": of("revocation"),
         "rootThreshold": current.root_threshold, "roots": keys(&current.roots),
         "statement": { "index": state.current().index, "statement": hex32(&state.current().statement) },
         "status": if state.frozen { "frozen" } else { "admitted" },
-        "truncated": rows.len() >= ROWS, "version": current.version, "withdrawals": [],
+        "truncated": rows.len() >= ROWS, "version": current.version, "withdrawals": of("withdrawal"), "versions": of("project"), "keyNotes": of("key-note"),
     })
 }
 
