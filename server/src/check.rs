@@ -30,6 +30,7 @@ use ledger::walk::{Plan, Source, Walked, walk};
 use rest::Hot;
 pub(crate) use rest::asked;
 use rows::Rows;
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -48,6 +49,8 @@ pub struct Options {
     pub vkeys: Vec<String>,
     /// Where the record of an interrupted check is kept.
     pub resume: Option<PathBuf>,
+    /// A high-water mark, which a data directory's log must go on from.
+    pub high_water: Option<PathBuf>,
     /// Where copies of the databases are made; `None` for the system's place.
     pub scratch: Option<PathBuf>,
     /// Worker threads; `None` for one a core.
@@ -64,6 +67,7 @@ impl Options {
             program: program.into(),
             vkeys: Vec::new(),
             resume: None,
+            high_water: None,
             scratch: None,
             workers: None,
             progress: Progress::Silent,
@@ -117,6 +121,8 @@ struct Expected<'a> {
     checkpoint: Option<&'a Checkpoint>,
     /// The digest of the folded state that was committed.
     fold: Option<tlog::Hash>,
+    /// The high-water mark.
+    mark: Option<&'a Checkpoint>,
     held: (u64, &'a [Entry]),
     /// How far the index is.
     indexed: Option<u64>,
@@ -169,6 +175,9 @@ fn walked<S: Source>(
             heard.find("root-mismatch", "checkpoint", what);
         }
     }
+    if let Some(mark) = expected.mark {
+        above(mark, expected.size, &walked, heard);
+    }
     if let Some(want) = expected.fold
         && walked.folded
         && walked.whole
@@ -178,6 +187,26 @@ fn walked<S: Source>(
         heard.find("fold-mismatch", "private/hot", what);
     }
     Ok((walked, rows))
+}
+
+/// Whether the log goes on from the high-water mark.
+fn above(mark: &Checkpoint, size: u64, walked: &Walked, heard: &mut Heard) {
+    let what = if mark.size > size {
+        let signed = mark.size;
+        format!("this log has signed a checkpoint of {signed} leaves, and has {size}")
+    } else if mark.size > 0
+        && walked.whole
+        && !walked
+            .marks
+            .iter()
+            .any(|m| (m.size, m.root) == (mark.size, mark.root))
+    {
+        let size = mark.size;
+        format!("this log has signed another tree of {size} leaves: it is of another history")
+    } else {
+        return;
+    };
+    heard.find("high-water", "high-water mark", what);
 }
 
 fn shown(options: &Options) -> String {
@@ -196,7 +225,7 @@ fn walk_once<S: Source>(
         origin: expected.origin.to_owned(),
         size: expected.size,
         signed_below: earlier.map_or(0, |r| r.size),
-        marks: earlier.iter().map(|r| r.size).collect(),
+        marks: marks(expected, earlier),
         workers: options.workers,
         unreadable_counts: false,
         released: None,
@@ -228,6 +257,17 @@ fn walk_once<S: Source>(
         rows.end(&walked.fold);
     }
     Ok((walked, rows))
+}
+
+/// The sizes at which the tree is wanted, in rising order.
+fn marks(expected: &Expected<'_>, earlier: Option<&Record>) -> Vec<u64> {
+    let record = earlier.map(|r| r.size);
+    let mark = expected.mark.map(|m| m.size);
+    let wanted = record
+        .into_iter()
+        .chain(mark)
+        .filter(|s| *s <= expected.size);
+    BTreeSet::from_iter(wanted).into_iter().collect()
 }
 
 /// After a sound check the record covers all of it.

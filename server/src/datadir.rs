@@ -244,6 +244,10 @@ pub struct DataDir {
     _lock: File,
 }
 
+/// How often, and how long between, a lock is asked for that another process holds.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 impl DataDir {
     /// Opens and locks `dir`.
     ///
@@ -263,14 +267,26 @@ impl DataDir {
             std::io::ErrorKind::ReadOnlyFilesystem => Error::ReadOnlyFileSystem(layout.shown()),
             _ => Error::io(&path, &e),
         })?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| Error::InUse(layout.shown()))?;
+        locked(&lock).map_err(|_| Error::InUse(layout.shown()))?;
         Ok(Self {
             layout,
             origin,
             _lock: lock,
         })
     }
+}
+
+/// Takes a lock for this process alone. One that was just killed frees its lock a moment
+/// later, when the system is done with it: so that is waited for.
+pub(crate) fn locked(file: &File) -> Result<(), rustix::io::Errno> {
+    use rustix::fs::{FlockOperation, flock};
+    for _ in 0..LOCK_TRIES {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(e) if e == rustix::io::Errno::WOULDBLOCK => std::thread::sleep(LOCK_PAUSE),
+            other => return other,
+        }
+    }
+    flock(file, FlockOperation::NonBlockingLockExclusive)
 }
 
 /// How a data directory is read without being changed.

@@ -6,14 +6,14 @@
 //! checkpoint is shown. One server at a time uses it, and before it is raised it must still be
 //! what that server wrote: a second one, on a copy of the log, is found out at the first batch.
 
-use crate::datadir::DataDir;
+use crate::datadir::{DataDir, locked};
 use crate::error::Error;
 use crate::logkeys::LogKeys;
 use crate::recover::{edge, standing};
 use crate::source::Tiles;
 use crate::store::{Blobs, Disk, FileBlobs, Files, Mark, SledHot, StoreError, write_durably};
 use crate::view::View;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tlog::tree::root_from_tiles;
@@ -47,16 +47,13 @@ impl HighWater {
         let mut options = File::options();
         let file = options.create(true).truncate(false).write(true).open(&name);
         let file = file.map_err(|e| Error::io(&name, &e))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(other(
-                    &path,
-                    "another server, or `high-water`, uses it: every log has a mark of its own, and a copy of a log is not served",
-                ));
-            }
-            Err(TryLockError::Error(e)) => return Err(Error::io(&name, &e)),
-        }
+        locked(&file).map_err(|e| match e {
+            rustix::io::Errno::WOULDBLOCK => other(
+                &path,
+                "another server, or `high-water`, uses it: every log has a mark of its own, and a copy of a log is not served",
+            ),
+            e => Error::io(&name, &e.into()),
+        })?;
         let known = match read(&path) {
             // What is no text is no checkpoint either, which the comparison says.
             Err(Error::HighWater(_)) => Some(String::new()),

@@ -44,6 +44,9 @@ pub struct CheckArgs {
     /// verify the same signatures again. Whoever can write FILE can have them left out.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    /// The log's high-water mark: the log must go on from it.
+    #[arg(long, value_name = "FILE", requires = "data")]
+    high_water: Option<PathBuf>,
     /// Make copies of the databases below DIR (else where temporary files go); they are as
     /// large as private/hot and private/index.
     #[arg(long, value_name = "DIR")]
@@ -84,6 +87,7 @@ impl CheckArgs {
         let options = Options {
             vkeys: self.vkey,
             resume: self.resume,
+            high_water: self.high_water,
             scratch: self.scratch,
             workers: self.workers,
             progress: if self.quiet {

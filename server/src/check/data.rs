@@ -2,7 +2,7 @@
 //! its databases and every other file in it say.
 
 use super::files::{Known, Place};
-use super::report::{Report, Unchecked};
+use super::report::{Heard, Report, Unchecked};
 use super::rest::{Hot, IndexRead};
 use super::{Expected, Options, files, keys, remember, rest, tree, walked};
 use crate::datadir::{Layout, Reading};
@@ -11,6 +11,8 @@ use crate::source::LogSource;
 use crate::store::FileBlobs;
 use ledger::fold::Fold;
 use std::path::Path;
+use tlog::checkpoint::Checkpoint;
+use tlog::vkey::VerifierKey;
 
 /// Checks the data directory `dir` into `report`.
 ///
@@ -70,6 +72,10 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
     let none = Hot::without_head(&layout)?;
     let hot = hot.unwrap_or(none);
     hot.agrees(checkpoint.as_ref(), heard);
+    let mark = match &options.high_water {
+        Some(path) => high_water(path, &marker.origin, &keys, heard)?,
+        None => None,
+    };
     let source = LogSource {
         blobs: &blobs,
         size: hot.size,
@@ -81,6 +87,7 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
         size: hot.size,
         checkpoint: checkpoint.as_ref(),
         fold: hot.fold,
+        mark: mark.as_ref(),
         held: (hot.size - hot.tail.len() as u64, &hot.tail),
         indexed: None,
     };
@@ -124,6 +131,24 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
         report.heard.note("live", "private", what);
     }
     remember(options, &expected, report)
+}
+
+/// The mark in a file; one that is missing, or not this log's, is a finding.
+fn high_water(
+    path: &Path,
+    origin: &str,
+    keys: &[VerifierKey],
+    heard: &mut Heard,
+) -> Result<Option<Checkpoint>, Unchecked> {
+    let shown = path.display().to_string();
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(tree::checkpoint(heard, &shown, &bytes, origin, keys)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            heard.find("high-water", shown, "there is none");
+            Ok(None)
+        }
+        Err(e) => Err(Error::io(path, &e).into()),
+    }
 }
 
 /// Everything in a data directory that is neither tiles nor a database.

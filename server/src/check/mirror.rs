@@ -34,6 +34,7 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
         size: checkpoint.size,
         checkpoint: Some(&checkpoint),
         fold: None,
+        mark: None,
         held: (checkpoint.size, &[]),
         indexed: None,
     };

@@ -248,6 +248,50 @@ fn an_older_hot_state_beside_newer_files_is_not_sound() {
 }
 
 #[test]
+fn a_log_that_does_not_go_on_from_its_high_water_mark_is_not_sound() {
+    let (old, dir, away) = (copied(), copied(), tempfile::tempdir().unwrap());
+    let path = away.path().join("mark");
+    let mark = path.to_str().unwrap();
+    let raised = |data: &Path| {
+        countersign_server::high_water::begin(data, &path).unwrap();
+    };
+    let judged = |data: &Path| check_json(data, &["--high-water", mark]);
+    let (code, report) = judged(dir.path());
+    assert_eq!(
+        (code, found(&report)),
+        (Some(1), vec!["high-water"]),
+        "{report}"
+    );
+    raised(dir.path());
+    assert_eq!(judged(dir.path()).0, Some(0));
+    // The log went on, and its old copy, and a copy that went on otherwise, are not it.
+    let fork = tempfile::tempdir().unwrap();
+    crate::common::copy(old.path(), fork.path());
+    for (data, leaves) in [(dir.path(), 1000..1300), (fork.path(), 5000..5400)] {
+        let server = Server::start(&Config::new(data)).unwrap();
+        server.fill(raw(leaves)).unwrap();
+        server.shutdown();
+    }
+    assert_eq!(
+        judged(dir.path()).0,
+        Some(0),
+        "an older mark is one that it goes on from"
+    );
+    raised(dir.path());
+    assert_eq!(judged(dir.path()).0, Some(0));
+    for data in [old.path(), fork.path()] {
+        let (code, report) = judged(data);
+        assert_eq!(
+            (code, found(&report)),
+            (Some(1), vec!["high-water"]),
+            "{report}"
+        );
+    }
+    std::fs::write(&path, "no checkpoint").unwrap();
+    assert_eq!(judged(dir.path()).0, Some(1));
+}
+
+#[test]
 fn files_that_are_missing_or_that_no_log_writes_are_found() {
     for (change, want) in [
         ("remove public/tile/0/000", "tile-missing"),
