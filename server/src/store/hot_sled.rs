@@ -12,6 +12,7 @@ mod packs;
 use super::files::{Disk, Files};
 use super::{Head, Hot, HotBatch, StoreError};
 use packs::{ENTRY, PACK, PACK_ENTRIES, join, keys, unpack};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const HEAD: &[u8] = b"head";
@@ -100,6 +101,20 @@ impl<F: Files> SledHot<F> {
 }
 
 impl<F: Files> SledHot<F> {
+    /// Writes all entries anew, those of the batch in the place of what had their indexes. A
+    /// server only adds; an import gives the partial bundle again, whole.
+    fn replace(&self, writes: &mut sled::Batch, batch: &HotBatch) -> Result<(), StoreError> {
+        for kind in [ENTRY, PACK] {
+            for item in self.db.scan_prefix([kind]).keys() {
+                writes.remove(item.map_err(failed)?);
+            }
+        }
+        let mut entries: BTreeMap<u64, Vec<u8>> = self.entries()?.into_iter().collect();
+        entries.extend(batch.entries.iter().cloned());
+        entries.retain(|index, _| *index >= batch.drop_below);
+        packs::insert(writes, &Vec::from_iter(entries))
+    }
+
     /// Removes what lies below an index; of a pack that goes on above it, the rest is kept.
     fn drop_below(&self, writes: &mut sled::Batch, index: u64) -> Result<(), StoreError> {
         for kind in [ENTRY, PACK] {
@@ -136,8 +151,17 @@ impl<F: Files> Hot for SledHot<F> {
 
     fn commit(&self, expected: Option<&Head>, batch: &HotBatch) -> Result<(), StoreError> {
         let mut writes = sled::Batch::default();
-        self.drop_below(&mut writes, batch.drop_below)?;
-        packs::insert(&mut writes, &batch.entries)?;
+        let below = expected.map_or(0, |head| head.size);
+        if batch
+            .entries
+            .first()
+            .is_some_and(|(first, _)| *first < below)
+        {
+            self.replace(&mut writes, batch)?;
+        } else {
+            self.drop_below(&mut writes, batch.drop_below)?;
+            packs::insert(&mut writes, &batch.entries)?;
+        }
         writes.insert(HEAD, serde_json::to_vec(&batch.head).map_err(failed)?);
         let outcome = self.db.transaction(|t| {
             let found = match t.get(HEAD)? {
@@ -286,6 +310,25 @@ mod tests {
         }
         let hot = SledHot::open(dir.path()).unwrap();
         let held: Vec<(u64, Vec<u8>)> = (32..96).map(entry).collect();
+        assert_eq!(hot.entries().unwrap(), held);
+    }
+
+    #[test]
+    fn entries_that_are_given_again_take_the_place_of_those_that_stood() {
+        let dir = tempfile::tempdir().unwrap();
+        let hot = SledHot::open(dir.path()).unwrap();
+        let entries = |r: std::ops::Range<u64>| r.map(|i| (i, vec![i as u8; 3000])).collect();
+        let batch = |size, entries, drop_below| HotBatch {
+            head: head(size),
+            entries,
+            drop_below,
+        };
+        hot.commit(None, &batch(5, entries(2..5), 0)).unwrap();
+        hot.commit(Some(&head(5)), &batch(6, entries(5..6), 0))
+            .unwrap();
+        hot.commit(Some(&head(6)), &batch(300, entries(4..300), 3))
+            .unwrap();
+        let held: Vec<(u64, Vec<u8>)> = entries(3..300);
         assert_eq!(hot.entries().unwrap(), held);
     }
 
