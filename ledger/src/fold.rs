@@ -304,11 +304,28 @@ impl Fold {
             Body::Release(r) => {
                 self.release_rules(envelope, (r, &statement.subject), time, earlier)
             }
-            Body::Revocation(r) => self.revocation_rules(envelope, r),
+            Body::Revocation(r) => {
+                self.said_once(&r.project, envelope)?;
+                self.revocation_rules(envelope, r)
+            }
             Body::Withdrawal(w) => {
+                self.said_once(&w.project, envelope)?;
                 self.withdrawal_rules(envelope, (w, &statement.subject), earlier)
             }
-            Body::KeyNote(n) => self.note_rules(envelope, n),
+            Body::KeyNote(n) => {
+                self.said_once(&n.project, envelope)?;
+                self.note_rules(envelope, n)
+            }
+        }
+    }
+
+    /// The same statement again is refused, whoever of its signers is left on it: else anybody
+    /// could say once more what was void, with the signatures that still count. Of versions and
+    /// releases the rules see to that.
+    fn said_once(&self, id: &Hash, envelope: &Envelope) -> Result<(), Refusal> {
+        match self.known(id)?.said(&envelope.pae_hash()) {
+            Some(index) => Err(Refusal::StatementStands { index }),
+            None => Ok(()),
         }
     }
 
@@ -530,7 +547,7 @@ impl Fold {
                 let unknown = || Refusal::UnknownRelease(hex32(pae));
                 let index = self.stated(pae)?.ok_or_else(unknown)?;
                 let brief = self.brief(index, earlier)?;
-                if brief.project != project.id {
+                if brief.pae != *pae || brief.project != project.id {
                     return Err(unknown());
                 }
                 match subjects.iter().find(|a| !brief.digests.contains(&a.sha256)) {
@@ -618,15 +635,10 @@ impl Fold {
     /// What an accepted statement changes in its project, which it says; but not that it stands.
     fn govern(&mut self, index: u64, s: &StatementLeaf) -> Option<Hash> {
         let id = self.project_of(&s.envelope, &s.statement)?;
-        let pae = || s.envelope.pae_hash();
         match &s.statement.body {
-            Body::Project(p) => {
-                self.list_project(id, index, s, p);
-                return Some(id);
-            }
-            Body::Revocation(r) => self.projects.get_mut(&id)?.revoke(index, pae(), r),
-            Body::Withdrawal(w) => self.projects.get_mut(&id)?.withdraw(index, s, w),
-            Body::Release(_) | Body::KeyNote(_) => {}
+            Body::Project(p) => self.list_project(id, index, s, p),
+            Body::Release(_) => {}
+            _ => self.projects.get_mut(&id)?.say(index, s),
         }
         Some(id)
     }

@@ -55,15 +55,29 @@ impl Earlier {
         }
     }
 
-    /// Reads the leaf at `index`; `None` where it is no release.
+    /// Reads the leaf at `index`; `None` where it cannot be read. A leaf that is no release is
+    /// the release of no project, so that whatever claims it as one is refused.
     #[must_use]
     pub fn parse(index: u64, leaf: &[u8]) -> Option<Self> {
-        match Leaf::parse(leaf) {
-            Ok(Leaf::Statement(s)) => match &s.statement.body {
+        match Leaf::parse(leaf).ok()? {
+            Leaf::Statement(s) => match &s.statement.body {
                 Body::Release(r) => Some(Self::new(index, &s, r)),
-                _ => None,
+                _ => Some(Self::none(index)),
             },
-            _ => None,
+            _ => Some(Self::none(index)),
+        }
+    }
+
+    fn none(index: u64) -> Self {
+        let none = [0; 32];
+        Self {
+            index,
+            pae: none,
+            project: none,
+            purl: none,
+            content: none,
+            digests: Box::default(),
+            signers: Box::default(),
         }
     }
 }
@@ -142,7 +156,7 @@ impl Releases {
     ) -> Result<&'a Earlier, String> {
         let given = given.filter(|b| b.index == index);
         let found = self.briefs.get(&index).or(given);
-        found.ok_or_else(|| format!("entry {index} is not at hand, or is no release"))
+        found.ok_or_else(|| format!("entry {index} is not at hand"))
     }
 
     /// Whether [`Releases::brief`] has it without anything handed in.

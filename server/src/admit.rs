@@ -322,7 +322,7 @@ impl App {
         let (view, index) = {
             let published = self.log.published();
             let index = match refusal {
-                Refusal::PurlReleased { index, .. } => *index,
+                Refusal::PurlReleased { index, .. } | Refusal::StatementStands { index } => *index,
                 Refusal::ProjectStands(_) => match published.fold.project(pae) {
                     Some(project) => project.first().index,
                     None => return Ok(None),

@@ -84,6 +84,7 @@ impl Rejection {
             Self::Refused(refusal) => match refusal {
                 Refusal::LookUp { .. } => 500,
                 Refusal::ProjectStands(_)
+                | Refusal::StatementStands { .. }
                 | Refusal::NameTaken { .. }
                 | Refusal::PrefixOverlap { .. }
                 | Refusal::OtherPrevious { .. }

@@ -8,7 +8,7 @@ use crate::released::signers;
 use crate::state::{
     Current, EndOfLife, Leaves, Revoked, StateDocument, withdrawn_digest_key, withdrawn_release_key,
 };
-use crate::statement::{Revocation, Target, Withdrawal, Withdrawn};
+use crate::statement::{Body, Revocation, Target, Withdrawal, Withdrawn};
 use keys::KeyId;
 use std::collections::BTreeMap;
 use tlog::prefix::{MapProof, PrefixTree};
@@ -25,6 +25,8 @@ pub struct ProjectState {
     pub frozen: bool,
     /// The tree over the indexes of what was accepted for it.
     pub(super) leaves: Compact,
+    /// PAE hash → log index of what it said beside versions and releases.
+    said: BTreeMap<Hash, u64>,
     revoked: BTreeMap<Target, Standing>,
     withdrawals: Vec<Accepted>,
     withdrawn: PrefixTree,
@@ -73,6 +75,7 @@ impl ProjectState {
             chain,
             frozen: false,
             leaves: Compact::new(),
+            said: BTreeMap::new(),
             revoked: BTreeMap::new(),
             withdrawals: Vec::new(),
             withdrawn: PrefixTree::new(),
@@ -137,7 +140,23 @@ impl ProjectState {
         (good.count() as u64) < threshold
     }
 
-    pub(super) fn revoke(&mut self, index: u64, statement: Hash, r: &Revocation) {
+    /// Where a revocation, withdrawal or key-note of this PAE hash was accepted.
+    pub(super) fn said(&self, pae: &Hash) -> Option<u64> {
+        self.said.get(pae).copied()
+    }
+
+    /// What an accepted statement changes that is neither a version nor a release.
+    pub(super) fn say(&mut self, index: u64, s: &StatementLeaf) {
+        let pae = s.envelope.pae_hash();
+        self.said.insert(pae, index);
+        match &s.statement.body {
+            Body::Revocation(r) => self.revoke(index, pae, r),
+            Body::Withdrawal(w) => self.withdraw(index, s, w),
+            Body::Project(_) | Body::Release(_) | Body::KeyNote(_) => {}
+        }
+    }
+
+    fn revoke(&mut self, index: u64, statement: Hash, r: &Revocation) {
         let first = Standing {
             index,
             since: None,
@@ -155,7 +174,7 @@ impl ProjectState {
         self.withdraw_again();
     }
 
-    pub(super) fn withdraw(&mut self, index: u64, s: &StatementLeaf, w: &Withdrawal) {
+    fn withdraw(&mut self, index: u64, s: &StatementLeaf, w: &Withdrawal) {
         let signers: Box<[KeyId]> = signers(&s.envelope).collect();
         let project = &self.current().project;
         let is_root = |key: &KeyId| self.listed(key).is_some_and(|l| l.role == Role::Root);

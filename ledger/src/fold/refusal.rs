@@ -17,6 +17,12 @@ pub enum Refusal {
     /// The project stands already.
     #[error("project {0} stands already")]
     ProjectStands(String),
+    /// The same statement was accepted before, under whatever signatures.
+    #[error("this statement stands already, as log index {index}")]
+    StatementStands {
+        /// Where it stands.
+        index: u64,
+    },
     /// The label belongs to another project.
     #[error("the name {name:?} belongs to project {holder}")]
     NameTaken {
@@ -223,6 +229,7 @@ impl Refusal {
         match self {
             Self::OtherOrigin { .. } => "other-origin",
             Self::ProjectStands(_) => "project-stands",
+            Self::StatementStands { .. } => "statement-stands",
             Self::NameTaken { .. } => "name-taken",
             Self::PrefixOverlap { .. } => "prefix-overlap",
             Self::UnknownPrevious(_) => "unknown-previous",
