@@ -154,13 +154,11 @@ pub fn unix_now() -> u64 {
         .map_or(0, |d| d.as_secs())
 }
 
-/// Whether a statement decides who may speak for its project, or what is withdrawn: its leaf is
-/// kept beside the index, so that a start need not look for it.
+/// Whether a statement is one that the state of its project follows from: who may speak, what is
+/// withdrawn, what was said before. Its leaf is kept beside the index, so that a start need not
+/// look for it.
 pub(crate) fn governs(body: &Body) -> bool {
-    matches!(
-        body,
-        Body::Project(_) | Body::Revocation(_) | Body::Withdrawal(_)
-    )
+    !matches!(body, Body::Release(_))
 }
 
 /// Adds the rows of an accepted leaf, which is about `project`, to an index batch. `bytes` are
