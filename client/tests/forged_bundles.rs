@@ -9,7 +9,7 @@ use keys::{Ed25519Secret, SecretKey, Signer};
 use ledger::bundle::{Bundle, Head, Included, Latest};
 use ledger::envelope::Envelope;
 use ledger::leaf::{HeadLeaf, Leaf, StatementLeaf};
-use ledger::state::{Current, Leaves, StateDocument, withdrawn_keys};
+use ledger::state::{Current, Leaves, Revoked, StateDocument, withdrawn_keys};
 use ledger::statement::{Project, Statement, Subject, release_payload};
 use ledger::{Hash, sha256};
 use tlog::checkpoint::Checkpoint;
@@ -60,6 +60,10 @@ fn statement(envelope: &Envelope, time: u64) -> Vec<u8> {
 /// What goes into a bundle; a genuine one, until a test changes it.
 struct Plan {
     project: Envelope,
+    /// Versions 2…, logged before the release.
+    versions: Vec<Envelope>,
+    /// Whether the last version stands first in the log.
+    last_first: bool,
     release: Envelope,
     state: StateDocument,
     id: Hash,
@@ -175,6 +179,8 @@ impl Liar {
         };
         Plan {
             project,
+            versions: Vec::new(),
+            last_first: false,
             release,
             state,
             id,
@@ -214,13 +220,16 @@ impl Liar {
             .to_bytes()
             .unwrap()
         };
-        let mut leaves = vec![
-            statement(&plan.project, T),
-            statement(&plan.release, plan.release_time),
-            head(plan.head_entries),
-        ];
+        let chain = std::iter::once(&plan.project).chain(&plan.versions);
+        let mut leaves: Vec<Vec<u8>> = chain.map(|e| statement(e, T)).collect();
+        let versions = leaves.len() as u64;
+        if plan.last_first {
+            leaves.rotate_right(1);
+        }
+        leaves.push(statement(&plan.release, plan.release_time));
+        leaves.push(head(plan.head_entries));
         for i in 0..plan.more {
-            leaves.push(head(3 + i as u64));
+            leaves.push(head(versions + 2 + i as u64));
         }
         let tile = Tile(leaves.iter().map(|l| tlog::hash::leaf_hash(l)).collect());
         let root = |size: u64| {
@@ -245,7 +254,7 @@ impl Liar {
         let keys = withdrawn_keys(&plan.release.pae_hash(), [sha256(b"genuine")]);
         Bundle {
             api_version: "countersign/v1".into(),
-            entry: included(1),
+            entry: included(versions),
             first: self.note(plan.first_size, root(plan.first_size), plan.first_signed_at),
             head: Head {
                 leaf: last.leaf,
@@ -258,7 +267,10 @@ impl Liar {
                     .collect(),
             },
             latest,
-            projects: vec![included(0)],
+            projects: match plan.last_first {
+                false => (0..versions).map(included).collect(),
+                true => (1..versions).chain([0]).map(included).collect(),
+            },
         }
     }
 
@@ -309,6 +321,86 @@ fn the_genuine_bundles_of_this_log_verify() {
         }),
         "verified"
     );
+}
+
+impl Liar {
+    /// A plan with version 2, by which `key` releases, signed by `signers`.
+    fn rotated(&self, key: &SecretKey, signers: &[&dyn Signer]) -> Plan {
+        let plan = self.plan();
+        let next = Project {
+            version: 2,
+            previous: Some(plan.id),
+            release_keys: vec![key.public_key().clone()],
+            ..self.project()
+        };
+        let next = Envelope::sign(next.to_payload().unwrap(), signers).unwrap();
+        let mut plan = Plan {
+            release: self.released(&plan.id, key),
+            head_entries: plan.head_entries + 1,
+            first_size: plan.first_size + 1,
+            ..plan
+        };
+        plan.state.project = Current {
+            statement: next.pae_hash(),
+            version: 2,
+        };
+        plan.versions.push(next);
+        plan
+    }
+}
+
+#[test]
+fn a_version_that_does_not_follow_is_refused_though_it_is_logged() {
+    let liar = Liar::new();
+    let (thief, other) = (
+        SecretKey::generate().unwrap(),
+        SecretKey::generate().unwrap(),
+    );
+    let genuine = liar.rotated(&thief, &[&liar.root, &thief]);
+    assert_eq!(liar.kind(&genuine), "verified");
+    // Without the root, without the key that is newly listed, by a stranger besides.
+    for signers in [
+        &[&thief as &dyn Signer][..],
+        &[&liar.root],
+        &[&liar.root, &thief, &other],
+        &[&liar.release, &thief],
+    ] {
+        assert_eq!(
+            liar.kind(&liar.rotated(&thief, signers)),
+            "bad-project-chain"
+        );
+    }
+    // A signature that is another's.
+    let mut forged = liar.rotated(&thief, &[&liar.root, &thief]);
+    let [one, two] = forged.versions[0].signatures.as_mut_slice() else {
+        panic!("two signed");
+    };
+    std::mem::swap(&mut one.sig, &mut two.sig);
+    assert_eq!(liar.kind(&forged), "bad-project-chain");
+    // A root that was revoked before has no say; what is revoked afterwards had.
+    let revoked = |index| {
+        let mut plan = liar.rotated(&thief, &[&liar.root, &thief]);
+        plan.state.revoked.push(Revoked {
+            index,
+            since: None,
+            statement: [1; 32],
+            target: format!("key:{}", liar.root.public_key().id()),
+        });
+        liar.kind(&plan)
+    };
+    assert_eq!((revoked(0), revoked(2)), ("bad-project-chain", "verified"));
+    // A version stands after the one that it follows.
+    let before = Plan {
+        last_first: true,
+        ..liar.rotated(&thief, &[&liar.root, &thief])
+    };
+    assert_eq!(liar.kind(&before), "bad-project-chain");
+    // The chain ends where the state document says.
+    let mut longer = liar.rotated(&thief, &[&liar.root, &thief]);
+    longer.versions.clear();
+    longer.head_entries -= 1;
+    longer.first_size -= 1;
+    assert_eq!(liar.kind(&longer), "bad-project-chain");
 }
 
 #[test]
