@@ -8,9 +8,10 @@ use countersign::verify::{Artifact, Wanted, verify};
 use keys::{Ed25519Secret, SecretKey, Signer};
 use ledger::bundle::{Bundle, Head, Included, Latest};
 use ledger::envelope::Envelope;
+use ledger::fold::Fold;
 use ledger::leaf::{HeadLeaf, Leaf, StatementLeaf};
 use ledger::state::{Current, Leaves, Revoked, StateDocument, withdrawn_keys};
-use ledger::statement::{Project, Statement, Subject, release_payload};
+use ledger::statement::{Project, Revocation, Statement, Subject, Target, release_payload};
 use ledger::{Hash, sha256};
 use tlog::checkpoint::Checkpoint;
 use tlog::note::{Note, NoteSignature};
@@ -275,7 +276,14 @@ impl Liar {
     }
 
     fn kind_of(&self, bundle: &Bundle, id: Hash) -> &'static str {
-        let policy = self.policy(id);
+        self.kind_at(bundle, id, None, T + 10)
+    }
+
+    fn kind_at(&self, bundle: &Bundle, id: Hash, max_age: Option<u64>, now: u64) -> &'static str {
+        let policy = Policy {
+            max_age,
+            ..self.policy(id)
+        };
         let pinned = ProjectPolicy {
             id,
             ..policy.projects[0].clone()
@@ -298,7 +306,7 @@ impl Liar {
             &bundle,
             &policy,
             &Memory::default(),
-            T + 10,
+            now,
         ) {
             Ok(_) => "verified",
             Err(e) => e.kind(),
@@ -401,6 +409,50 @@ fn a_version_that_does_not_follow_is_refused_though_it_is_logged() {
     longer.head_entries -= 1;
     longer.first_size -= 1;
     assert_eq!(liar.kind(&longer), "bad-project-chain");
+}
+
+#[test]
+fn a_log_that_hides_a_revocation_can_do_so_for_max_age_and_not_from_who_reads_it() {
+    let liar = Liar::new();
+    let plan = liar.plan();
+    // To one client it goes on showing the head from before.
+    let (bundle, day) = (liar.bundle(&plan), 86_400);
+    let kind = |max_age, now| liar.kind_at(&bundle, plan.id, max_age, now);
+    assert_eq!(kind(Some(day), T + 1 + day), "verified");
+    assert_eq!(kind(Some(day), T + 2 + day), "time");
+    assert_eq!(
+        kind(None, T + 900 * day),
+        "verified",
+        "without max-age it could for ever"
+    );
+    // Or it signs a newer head that leaves the revocation out: whoever reads its leaves sees.
+    let revocation = Revocation {
+        project: plan.id,
+        target: Target::key(&liar.release.public_key().id()),
+        reason: "stolen".into(),
+        compromised_since: Some(1),
+    };
+    let revocation = Envelope::sign(revocation.to_payload().unwrap(), &[&liar.root]).unwrap();
+    let mut fold = Fold::new(ORIGIN);
+    for envelope in [&plan.project, &plan.release] {
+        let leaf = Leaf::parse(&statement(envelope, T)).unwrap();
+        fold.apply(&leaf).unwrap();
+    }
+    let before = fold.map_root();
+    fold.apply(&Leaf::parse(&statement(&revocation, T)).unwrap())
+        .unwrap();
+    let head = |map| {
+        Leaf::Head(HeadLeaf {
+            entries: 3,
+            map,
+            time: T,
+        })
+    };
+    assert_eq!(
+        fold.clone().apply(&head(before)).unwrap_err().kind(),
+        "wrong-head"
+    );
+    assert_eq!(fold.clone().apply(&head(fold.map_root())), Ok(()));
 }
 
 #[test]
