@@ -66,9 +66,11 @@ pub fn verify_logged(
     memory: &Memory,
     now: u64,
 ) -> Result<(SeenCheckpoint, SeenHead), Refused> {
-    let seen = verify_head(project, bundle.into(), policy, memory, now)?;
-    let view = Signed::read(&bundle.first, policy, now, true)?;
-    view.includes(&bundle.entry)?;
+    let seen = memory.logs.get(&policy.log.origin);
+    let now = now.max(seen.map_or(0, |s| s.view_time));
+    let views = Views::prove(bundle.into(), project, policy, now)?;
+    views.not_forked(seen, policy)?;
+    views.view().includes(&bundle.entry)?;
     match Leaf::parse(&bundle.entry.leaf) {
         Ok(Leaf::Statement(leaf)) => {
             same(&hex32(statement), &hex32(&leaf.envelope.pae_hash()))
@@ -77,7 +79,7 @@ pub fn verify_logged(
         Ok(_) => return Err(Refused::Inclusion("the entry is not a statement".into())),
         Err(e) => return Err(Refused::Inclusion(e.to_string())),
     }
-    Ok(seen)
+    Ok(views.seen(&bundle.head.state, policy))
 }
 
 /// The checkpoints of a bundle, verified, the later one an extension of the first.

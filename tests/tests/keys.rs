@@ -466,6 +466,15 @@ fn a_statement_about_the_project_is_prepared_signed_and_submitted_by_several() {
     bench.ok("submit next.json --out next.bundle");
     let stands = bench.ok("verify --statement next.bundle");
     assert!(stands.contains("version 2"), "{stands}");
+    // Refreshed, it is proven in the newer view.
+    bench.published("1.0", "release1");
+    std::fs::copy(bench.path("tool-1.0.bundle"), bench.path("older.bundle")).unwrap();
+    bench.published("1.1", "release1");
+    bench.ok("refresh tool-1.0");
+    let older = bench.ok("verify --statement older.bundle");
+    let newer = bench.ok("verify --statement tool-1.0.bundle");
+    assert!(older.starts_with("stands: release") && newer.starts_with("stands: release"));
+    assert_ne!(older, newer);
     // The same again is the same entry.
     bench.ok("submit next.json --out again.bundle");
     let index = |file: &str| -> Value {

@@ -258,7 +258,9 @@ impl Log<'_> {
                     tree.push(leaf_hash(&index.to_be_bytes()));
                 }
             }
-            if answer.get("next").is_none() {
+            // One that only repeats itself would go on for ever.
+            let grown = indexes.last().is_some_and(|last| *last >= from);
+            if answer.get("next").is_none() || !grown {
                 break;
             }
         }
