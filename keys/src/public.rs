@@ -49,10 +49,14 @@ impl SignatureError {
     }
 }
 
+/// Bytes of a P-256 SubjectPublicKeyInfo: 26 that are always the same, then the 65-byte point.
+const SPKI_BYTES: usize = 91;
+
 /// A P-256 public key in its one encoding.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey {
-    der: Vec<u8>,
+    // Inline, since a log's server holds every key of every project.
+    der: [u8; SPKI_BYTES],
     id: KeyId,
 }
 
@@ -70,8 +74,9 @@ impl PublicKey {
         if canonical.as_bytes() != der {
             return Err(bad("compressed, or not the canonical encoding".into()));
         }
+        let length = |_| bad(format!("{} bytes, want {SPKI_BYTES}", der.len()));
         Ok(Self {
-            der: der.to_vec(),
+            der: der.try_into().map_err(length)?,
             id: KeyId(crate::digest::sha256(der)),
         })
     }
@@ -94,7 +99,6 @@ impl PublicKey {
     /// [`SignatureError`].
     pub fn verify(&self, message: &[u8], der: &[u8]) -> Result<(), SignatureError> {
         low_s::require(der)?;
-        // A P-256 SubjectPublicKeyInfo is 26 fixed bytes, then the 65-byte point.
         let point = self.der.get(26..).ok_or(SignatureError::Mismatch)?;
         aws_lc_rs::signature::UnparsedPublicKey::new(
             &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1,
