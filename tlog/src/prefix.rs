@@ -17,6 +17,7 @@
 //! built the tree: each hash opens to one kind of node, and k fixes the path. That the tree holds
 //! the *right* values is for auditors, who recompute it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -255,6 +256,14 @@ impl PrefixTree {
         old
     }
 
+    /// Sets the values of many keys: as [`PrefixTree::insert`] of each, at the cost of hashing
+    /// what their paths share only once.
+    pub fn extend(&mut self, values: impl IntoIterator<Item = (Hash, Hash)>) {
+        let values: BTreeMap<Hash, Hash> = values.into_iter().collect();
+        let values: Vec<(Hash, Hash)> = values.into_iter().collect();
+        self.top = merge(self.top.take(), 0, &values, &mut self.len);
+    }
+
     /// Removes `key` and returns the value that it had. The tree is then as if the key had never
     /// been there.
     pub fn remove(&mut self, key: &Hash) -> Option<Hash> {
@@ -331,6 +340,36 @@ fn insert(link: Link, depth: usize, key: Hash, value: Hash) -> (Arc<Node>, Optio
             (Arc::new(node), old)
         }
     }
+}
+
+/// The subtree at `depth` with these values set, whose keys are sorted, each there once; `len`
+/// grows by those that are new.
+fn merge(link: Link, depth: usize, values: &[(Hash, Hash)], len: &mut usize) -> Link {
+    let (left, right) = match values {
+        [] => return link,
+        [(key, value)] => {
+            let (node, old) = insert(link, depth, *key, *value);
+            *len += usize::from(old.is_none());
+            return Some(node);
+        }
+        _ => match link.map(Arc::unwrap_or_clone) {
+            None => (None, None),
+            Some(Node::Branch { left, right, .. }) => (left, right),
+            // The two or more below push it deeper, on its own side.
+            Some(leaf @ Node::Leaf { key, .. }) => {
+                let leaf = Some(Arc::new(leaf));
+                if bit(&key, depth) {
+                    (None, leaf)
+                } else {
+                    (leaf, None)
+                }
+            }
+        },
+    };
+    let (zeros, ones) = values.split_at(values.partition_point(|(key, _)| !bit(key, depth)));
+    let left = merge(left, depth + 1, zeros, len);
+    let right = merge(right, depth + 1, ones, len);
+    Some(Arc::new(Node::branch(left, right)))
 }
 
 /// The subtree at `depth` without `key`, which it holds.

@@ -138,6 +138,22 @@ proptest! {
     }
 
     #[test]
+    fn many_at_once_are_each_of_them(stand in entries(), more in entries()) {
+        let mut tree = tree_of(stand.iter().map(|(key, value)| (key, value)));
+        let before = tree.clone();
+        let mut map: Map = stand.iter().copied().collect();
+        map.extend(more.iter().copied());
+        tree.extend(more.iter().copied());
+        prop_assert_eq!(tree.root(), model_root(&map));
+        prop_assert_eq!(tree.len(), map.len());
+        for (key, value) in &map {
+            prop_assert_eq!(tree.get(key), Some(*value));
+        }
+        let stand: Map = stand.into_iter().collect();
+        prop_assert_eq!(before.root(), model_root(&stand), "a clone keeps what it had");
+    }
+
+    #[test]
     fn removing_restores(entries in entries(), key in key(), value in value()) {
         let mut tree = tree_of(entries.iter().map(|(key, value)| (key, value)));
         let root = tree.root();
