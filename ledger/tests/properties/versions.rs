@@ -81,8 +81,13 @@ impl Story {
             7 => p.previous = Some(project.first().statement),
             8 => p.version += 1,
             9 => p.max_key_age = [None, Some(60), Some(400)][y % 3],
-            // What was dropped comes back.
+            // What was dropped comes back, for the same purpose or for the other.
             10 => p.roots.clone_from(&project.first().project.roots),
+            11 if y % 2 == 0 => {
+                let first = &project.first().project;
+                let dropped = |k: &&PublicKey| !p.release_keys.contains(k);
+                p.roots = first.release_keys.iter().filter(dropped).cloned().collect();
+            }
             _ if self.strangers && y % 4 == 0 => p.name = format!("p{}", y % SLOTS),
             _ => {}
         }
