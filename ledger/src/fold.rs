@@ -43,8 +43,8 @@ pub struct Fold {
     origin: String,
     size: u64,
     last_time: u64,
-    projects: BTreeMap<Hash, ProjectState>,
-    /// PAE hash of the newest version's statement → project, and of the versions before it.
+    projects: BTreeMap<Hash, Box<ProjectState>>,
+    /// PAE hash of each version above 1 → project: that of version 1 is the project's id.
     statements: BTreeMap<Hash, Hash>,
     names: BTreeMap<String, Hash>,
     /// Prefixes that a project has, or has had: nobody else ever gets them.
@@ -133,9 +133,8 @@ impl Fold {
     /// each project that they touched. Whoever reads the map of a fold that others read too does
     /// this first; without it each reading does it for itself.
     pub fn settle(&mut self) {
-        for id in std::mem::take(&mut self.touched) {
-            place(&self.projects, &mut self.map, &id);
-        }
+        let touched = std::mem::take(&mut self.touched);
+        place(&self.projects, &mut self.map, &touched);
     }
 
     fn with_map<T>(&self, read: impl FnOnce(&PrefixTree) -> T) -> T {
@@ -143,9 +142,7 @@ impl Fold {
             return read(&self.map);
         }
         let mut map = self.map.clone();
-        for id in &self.touched {
-            place(&self.projects, &mut map, id);
-        }
+        place(&self.projects, &mut map, &self.touched);
         read(&map)
     }
 
@@ -168,7 +165,7 @@ impl Fold {
     /// A project by id.
     #[must_use]
     pub fn project(&self, id: &Hash) -> Option<&ProjectState> {
-        self.projects.get(id)
+        self.projects.get(id).map(Box::as_ref)
     }
 
     /// A project's id by name.
@@ -179,7 +176,7 @@ impl Fold {
 
     /// All projects, by id.
     pub fn projects(&self) -> impl Iterator<Item = &ProjectState> {
-        self.projects.values()
+        self.projects.values().map(Box::as_ref)
     }
 
     /// The project that a statement in `envelope` is about: that of its first statement is its
@@ -189,7 +186,7 @@ impl Fold {
         match &statement.body {
             Body::Project(p) => match &p.previous {
                 None => Some(envelope.pae_hash()),
-                Some(previous) => self.statements.get(previous).copied(),
+                Some(previous) => self.project_by_statement(previous),
             },
             _ => statement.project_id(),
         }
@@ -198,13 +195,16 @@ impl Fold {
     /// The project of which the statement of this PAE hash is a version.
     #[must_use]
     pub fn project_by_statement(&self, statement: &Hash) -> Option<Hash> {
+        if self.projects.contains_key(statement) {
+            return Some(*statement);
+        }
         self.statements.get(statement).copied()
     }
 
     /// A project's state document.
     #[must_use]
     pub fn state(&self, id: &Hash) -> Option<StateDocument> {
-        self.projects.get(id).map(ProjectState::document)
+        self.projects.get(id).map(|p| p.document())
     }
 
     /// A project's proof, present or absent, in the ledger map.
@@ -331,7 +331,7 @@ impl Fold {
 
     fn known(&self, id: &Hash) -> Result<&ProjectState, Refusal> {
         let unknown = || Refusal::UnknownProject(hex32(id));
-        self.projects.get(id).ok_or_else(unknown)
+        self.project(id).ok_or_else(unknown)
     }
 
     fn first_rules(&self, envelope: &Envelope, p: &Project) -> Result<(), Refusal> {
@@ -357,13 +357,13 @@ impl Fold {
 
     fn version_rules(&self, envelope: &Envelope, p: &Project) -> Result<(), Refusal> {
         let previous = p.previous.unwrap_or_default();
-        let id = self.statements.get(&previous);
+        let id = self.project_by_statement(&previous);
         let id = id.ok_or_else(|| Refusal::UnknownPrevious(hex32(&previous)))?;
-        let project = self.known(id)?;
+        let project = self.known(&id)?;
         project
             .chain
             .may_follow(envelope, p, &|key| project.is_revoked(key))?;
-        self.prefixes_free(id, p)
+        self.prefixes_free(&id, p)
     }
 
     /// No prefix overlaps one that another project has, or has had.
@@ -688,17 +688,20 @@ impl Fold {
             self.prefixes.insert(prefix.clone(), id);
         }
         let statement = s.envelope.pae_hash();
-        self.statements.insert(statement, id);
         match self.projects.get_mut(&id) {
-            Some(project) => project.chain.push(Version {
-                index,
-                time: s.time,
-                statement,
-                project: p.clone(),
-            }),
+            Some(project) => {
+                self.statements.insert(statement, id);
+                project.chain.push(Version {
+                    index,
+                    time: s.time,
+                    statement,
+                    project: p.clone(),
+                });
+            }
             None => {
                 let chain = Chain::begin(id, index, s.time, p.clone());
-                self.projects.insert(id, ProjectState::new(id, chain));
+                let project = Box::new(ProjectState::new(id, chain));
+                self.projects.insert(id, project);
             }
         }
     }
@@ -725,10 +728,14 @@ impl Fold {
     }
 }
 
-/// Puts a project's place in the map up to date.
-fn place(projects: &BTreeMap<Hash, ProjectState>, map: &mut PrefixTree, id: &Hash) {
-    // A document holds nothing that has no canonical form.
-    if let Some(Ok(value)) = projects.get(id).map(|p| p.document().hash()) {
-        map.insert(*id, value);
-    }
+/// Puts the places of `touched` projects in the map up to date.
+fn place(
+    projects: &BTreeMap<Hash, Box<ProjectState>>,
+    map: &mut PrefixTree,
+    touched: &BTreeSet<Hash>,
+) {
+    map.extend(touched.iter().filter_map(|id| {
+        // A document holds nothing that has no canonical form.
+        Some((*id, projects.get(id)?.document().hash().ok()?))
+    }));
 }

@@ -8,7 +8,7 @@ use crate::released::signers;
 use crate::statement::{Project, Release};
 use crate::{Hash, hex32, names};
 use keys::{KeyId, PublicKey};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// One version of a project, and where it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,8 @@ pub struct Listed {
 pub struct Chain {
     first: Version,
     later: Vec<Version>,
-    listed: BTreeMap<KeyId, Listed>,
+    /// Sorted by key.
+    listed: Vec<(KeyId, Listed)>,
 }
 
 /// Whether a key is revoked, at the point that is asked about.
@@ -119,7 +120,7 @@ impl Chain {
                 project,
             },
             later: Vec::new(),
-            listed: BTreeMap::new(),
+            listed: Vec::new(),
         };
         chain.list(time);
         chain
@@ -127,9 +128,13 @@ impl Chain {
 
     fn list(&mut self, time: u64) {
         let current = self.later.last().unwrap_or(&self.first);
-        for (key, role) in roles(&current.project) {
-            self.listed.entry(key.id()).or_insert(Listed { role, time });
-        }
+        let new = roles(&current.project).map(|(key, role)| (key.id(), role));
+        let new: Vec<(KeyId, Role)> = new.filter(|(key, _)| self.listed(key).is_none()).collect();
+        self.listed.reserve_exact(new.len());
+        let new = new.into_iter();
+        self.listed
+            .extend(new.map(|(key, role)| (key, Listed { role, time })));
+        self.listed.sort_unstable_by_key(|(key, _)| *key);
     }
 
     /// Adds the next version, of which [`Chain::may_follow`] was asked.
@@ -165,7 +170,8 @@ impl Chain {
     /// A key that any version lists, as it was listed first.
     #[must_use]
     pub fn listed(&self, key: &KeyId) -> Option<Listed> {
-        self.listed.get(key).copied()
+        let at = self.listed.binary_search_by_key(key, |(key, _)| *key);
+        self.listed.get(at.ok()?).map(|(_, listed)| *listed)
     }
 
     /// Whether `p`, in `envelope`, may follow the newest version; `revoked` is about the state
@@ -212,7 +218,7 @@ impl Chain {
             if revoked(&id) {
                 return Err(Refusal::RevokedKey(id.to_string()));
             }
-            if let Some(listed) = self.listed.get(&id).filter(|l| l.role != role) {
+            if let Some(listed) = self.listed(&id).filter(|l| l.role != role) {
                 return Err(Refusal::OtherRole {
                     key: id.to_string(),
                     was: listed.role.word(),
