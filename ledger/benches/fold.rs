@@ -89,18 +89,18 @@ impl World {
         world.fold.settle();
         if let (Some(before), Some(after)) = (before, resident()) {
             // What this bench keeps of each project for itself.
-            let own = PROJECTS * (32 + 56 + 112);
+            let own = PROJECTS * size_of::<(Hash, PublicKey)>();
             let key = after.saturating_sub(before + own) / (PROJECTS * KEYS);
             println!("memory: {key} bytes a key, {PROJECTS} projects of {KEYS} keys");
         }
         world
     }
 
-    /// One release each of 256 projects, spread over all.
-    fn batch(&mut self) -> Vec<Leaf> {
+    /// 256 releases, one each of this many projects in turn, spread over all.
+    fn batch(&mut self, projects: usize) -> Vec<Leaf> {
         self.version += 1;
         let each = |n: usize| {
-            let n = n * (PROJECTS / BATCH);
+            let (n, turn) = (n % projects * (PROJECTS / projects), n / projects);
             let (id, key) = self.projects.get(n).unwrap();
             let artifact = Subject {
                 name: "tool.tar.gz".into(),
@@ -109,7 +109,7 @@ impl World {
                 digests: Default::default(),
                 download_location: None,
             };
-            let purl = format!("pkg:generic/group/project-{n}@{}", self.version);
+            let purl = format!("pkg:generic/group/project-{n}@{}.{turn}", self.version);
             leaf(
                 release_payload(id, &purl, &[artifact], None).unwrap(),
                 &[key],
@@ -126,28 +126,31 @@ fn fold(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("fold");
     group.throughput(Throughput::Elements(BATCH as u64));
-    group.bench_function("apply 256 releases and their head", |b| {
-        b.iter_custom(|n| {
-            let mut spent = Duration::ZERO;
-            for _ in 0..n {
-                let leaves = world.batch();
-                let began = Instant::now();
-                for leaf in &leaves {
-                    world.fold.apply(black_box(leaf)).unwrap();
+    for projects in [1, 16, BATCH] {
+        let name = format!("apply 256 releases of {projects} projects and their head");
+        group.bench_function(name, |b| {
+            b.iter_custom(|n| {
+                let mut spent = Duration::ZERO;
+                for _ in 0..n {
+                    let leaves = world.batch(projects);
+                    let began = Instant::now();
+                    for leaf in &leaves {
+                        world.fold.apply(black_box(leaf)).unwrap();
+                    }
+                    world.fold.settle();
+                    let head = world.fold.next_head(100);
+                    world.fold.apply(&head).unwrap();
+                    spent += began.elapsed();
                 }
-                world.fold.settle();
-                let head = world.fold.next_head(100);
-                world.fold.apply(&head).unwrap();
-                spent += began.elapsed();
-            }
-            spent
+                spent
+            });
         });
-    });
+    }
     group.bench_function("map of 256 projects among 10,000", |b| {
         b.iter_custom(|n| {
             let mut spent = Duration::ZERO;
             for _ in 0..n {
-                for leaf in &world.batch() {
+                for leaf in &world.batch(BATCH) {
                     world.fold.follow(leaf, true);
                 }
                 let began = Instant::now();
@@ -159,7 +162,7 @@ fn fold(c: &mut Criterion) {
     });
     group.finish();
 
-    let leaves = world.batch();
+    let leaves = world.batch(BATCH);
     let mut next = leaves.iter().cycle();
     c.bench_function("fold/look-up of one release", |b| {
         b.iter(|| {
