@@ -192,6 +192,16 @@ impl Fold {
         }
     }
 
+    /// The project that a leaf is about, by the state that it was decided in.
+    #[must_use]
+    pub fn about(&self, leaf: &Leaf) -> Option<Hash> {
+        match leaf {
+            Leaf::Statement(s) => self.project_of(&s.envelope, &s.statement),
+            Leaf::Operation(o) => Some(o.project),
+            Leaf::Head(_) | Leaf::Unknown { .. } => None,
+        }
+    }
+
     /// The project of which the statement of this PAE hash is a version.
     #[must_use]
     pub fn project_by_statement(&self, statement: &Hash) -> Option<Hash> {

@@ -10,9 +10,7 @@ use crate::log::{Log, Metrics};
 use crate::pending::Pending;
 use crate::reject::Rejection;
 use crate::sequence::{Answer, Job, Queue};
-use crate::store::StoreError;
 use crate::trust::TrustDocuments;
-use crate::view::ReadError;
 use ledger::envelope::Envelope;
 use ledger::fold::{ProjectState, Refusal};
 use ledger::leaf::{Leaf, StatementLeaf};
@@ -319,9 +317,9 @@ impl App {
     /// Where the same envelope stands that this refusal is about, if it is about that. What is
     /// published enters the index a moment later, so the log itself is asked.
     fn twin(&self, pae: &Hash, refusal: &Refusal) -> Result<Option<u64>, Rejection> {
-        let (view, index) = {
+        let index = {
             let published = self.log.published();
-            let index = match refusal {
+            match refusal {
                 Refusal::PurlReleased { index, .. } | Refusal::StatementStands { index } => *index,
                 Refusal::ProjectStands(_) => match published.fold.project(pae) {
                     Some(project) => project.first().index,
@@ -335,13 +333,9 @@ impl App {
                     }
                 }
                 _ => return Ok(None),
-            };
-            (Arc::clone(&published.view), index)
+            }
         };
-        let entry = self.log.reader(&view).entry(index).map_err(|e| match e {
-            ReadError::Store(e) => e,
-            e @ ReadError::NotPublished(_) => StoreError::Damaged(e.to_string()),
-        })?;
+        let entry = self.log.published_entry(index)?;
         let same =
             matches!(Leaf::parse(&entry), Ok(Leaf::Statement(s)) if s.envelope.pae_hash() == *pae);
         Ok(same.then_some(index))

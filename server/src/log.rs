@@ -7,7 +7,7 @@ use crate::kept::Kept;
 pub use crate::metrics::Metrics;
 use crate::reject::Rejection;
 use crate::store::{Blobs, DigestHit, Index, IndexBatch, ProjectHit, StoreError};
-use crate::view::{ReadError, Reader, View};
+use crate::view::{Entry, ReadError, Reader, View};
 use ledger::fold::Fold;
 use ledger::leaf::Leaf;
 use ledger::released::Earlier;
@@ -110,12 +110,20 @@ impl Log {
     /// # Errors
     /// [`Rejection`] where it cannot be read.
     pub(crate) fn earlier(&self, index: u64) -> Result<Option<Earlier>, Rejection> {
+        Ok(Earlier::parse(index, &self.published_entry(index)?))
+    }
+
+    /// The entry at `index`, which is published.
+    ///
+    /// # Errors
+    /// [`Rejection`] where it cannot be read.
+    pub(crate) fn published_entry(&self, index: u64) -> Result<Entry, Rejection> {
         let view = self.view();
         let entry = self.reader(&view).entry(index).map_err(|e| match e {
             ReadError::Store(e) => e,
             e @ ReadError::NotPublished(_) => StoreError::Damaged(e.to_string()),
         })?;
-        Ok(Earlier::parse(index, &entry))
+        Ok(entry)
     }
 
     /// Why this log does not sign until the next start, where it does not.
@@ -218,15 +226,6 @@ pub(crate) fn save_state(batch: &mut IndexBatch, fold: &Fold) {
     let standing = |id: &Hash| Some((*id, fold.standing(id)?.to_bytes()));
     batch.standings = touched.into_iter().filter_map(standing).collect();
     (batch.size, batch.last_time) = (fold.size(), fold.last_time());
-}
-
-/// The project that a leaf is about, by the state that it was decided in.
-pub(crate) fn project_of(fold: &Fold, leaf: &Leaf) -> Option<Hash> {
-    match leaf {
-        Leaf::Statement(s) => fold.project_of(&s.envelope, &s.statement),
-        Leaf::Operation(o) => Some(o.project),
-        Leaf::Head(_) | Leaf::Unknown { .. } => None,
-    }
 }
 
 /// Reads a leaf of our own log. One that does not parse counts as a leaf and says nothing.

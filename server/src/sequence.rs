@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::limits::Place;
-use crate::log::{Log, index_rows, project_of, read_leaf, save_state, unix_now};
+use crate::log::{Log, index_rows, read_leaf, save_state, unix_now};
 use crate::logkeys::LogKeys;
 use crate::reject::Rejection;
 use crate::store::{Head, Hot, HotBatch, IndexBatch, Mark};
@@ -288,12 +288,6 @@ impl Sequencer {
     ) -> Answer {
         // What stands already the rules refuse, whatever else they refuse: only then is it looked
         // up whether the same PAE stands, before or in this batch. Its entry is the answer.
-        // Those the rules would take again stand where they stand first.
-        if !matches!(statement.body, Body::Project(_) | Body::Release(_))
-            && let Some(index) = self.standing(batch, &pae)?
-        {
-            return Ok(index.into());
-        }
         let earlier = self.earlier(&statement)?;
         let verdict = self
             .fold
@@ -460,7 +454,7 @@ impl Sequencer {
         let mut rows = IndexBatch::default();
         for ((index, (leaf, bytes)), accepted) in (first..).zip(leaves).zip(accepted) {
             if *accepted {
-                let project = project_of(&self.fold, leaf);
+                let project = self.fold.about(leaf);
                 index_rows(&mut rows, index, leaf, project, bytes);
             }
         }

@@ -168,6 +168,12 @@ pub fn time(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + last).to_string()
 }
 
+/// A time as a person writes it, 2026-01-31T08:30:00Z, as Unix seconds.
+pub(crate) fn parse_time(text: &str) -> Option<u64> {
+    let when = humantime::parse_rfc3339_weak(text).ok()?;
+    Some(when.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+}
+
 /// Where the project wants mismatches reported. Even of a bundle that is refused this much is
 /// certain: the statement is the one whose hash the policy pins.
 fn contact(bundle: &Bundle, project: &ProjectPolicy) -> Option<String> {

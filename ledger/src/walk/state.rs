@@ -155,11 +155,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
                 .finding(Finding::new(failed.kind(), tile.path(), what));
             return self.end_fold(tile, "an earlier release cannot be looked up");
         }
-        let project = match &leaf {
-            Leaf::Statement(s) => self.fold.project_of(&s.envelope, &s.statement),
-            Leaf::Operation(o) => Some(o.project),
-            Leaf::Head(_) | Leaf::Unknown { .. } => None,
-        };
+        let project = self.fold.about(&leaf);
         self.observer.leaf(index, &leaf, project, outcome.is_ok());
         match outcome {
             Ok(()) => self.count(&leaf),

@@ -4,7 +4,7 @@
 use super::damaged;
 use super::tree::Tree;
 use crate::error::Error;
-use crate::log::{index_rows, project_of, read_leaf, save_state};
+use crate::log::{index_rows, read_leaf, save_state};
 use crate::source::{blob, full_bundle};
 use crate::store::{FileBlobs, FjallIndex, Head, InIndex, Index, IndexBatch};
 use crate::view::Entry;
@@ -132,7 +132,7 @@ impl Ledger<'_> {
                 let earlier = self.earlier(&fold, &leaf)?;
                 match fold.apply_with(&leaf, earlier.as_ref()) {
                     Ok(()) => {
-                        let project = project_of(&fold, &leaf);
+                        let project = fold.about(&leaf);
                         index_rows(&mut rows, at, &leaf, project, entry);
                     }
                     Err(failed @ Refusal::LookUp { .. }) => {

@@ -2,7 +2,7 @@
 
 use super::inventory::{Inventory, KeyRow, Purpose};
 use super::show::Opened;
-use crate::cmd::common::time;
+use crate::cmd::common::{parse_time, time};
 use crate::cmd::complete::{Release, Standing};
 use crate::cmd::say::{Said, SayArgs, confirm, key, keys, said_line, say};
 use crate::fail::{Fail, visible};
@@ -12,7 +12,6 @@ use ledger::statement::{Body, Project, Revocation, Target, Withdrawal, Withdrawn
 use ledger::{KeyId, hex32};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
 
 /// Arguments of `keys rotate`.
 #[derive(Debug, Args)]
@@ -125,15 +124,14 @@ fn since(opened: &Opened, text: &str) -> Result<u64, Fail> {
         )
         .hint("give the index of an entry, or a time"));
     }
-    let bad = |_| {
+    let bad = || {
         Fail::usage(
             "bad-time",
             format!("{text:?} is neither a log index nor a time"),
         )
         .hint("a time is written 2026-01-31T08:30:00Z, in UTC")
     };
-    let when = humantime::parse_rfc3339_weak(text).map_err(bad)?;
-    let when = when.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let when = parse_time(text).ok_or_else(bad)?;
     let first = opened.complete.statements().find(|(_, s)| s.time >= when);
     // Nothing of the project stands there: the window begins at the end of the log.
     Ok(first.map_or_else(|| size.saturating_sub(1), |(index, _)| index))

@@ -2,14 +2,13 @@
 
 use super::external::EXTERNAL;
 use super::show::Opened;
-use crate::cmd::common::now;
+use crate::cmd::common::{now, parse_time};
 use crate::cmd::say::{SayArgs, keys, said_line, say};
 use crate::fail::Fail;
 use clap::Args;
 use ledger::hex32;
 use ledger::statement::{Generated, KeyNote};
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
 
 /// Arguments of `keys note`.
 #[derive(Debug, Args)]
@@ -49,12 +48,11 @@ fn moment(text: &str) -> Result<u64, Fail> {
     if text == "now" {
         return Ok(now());
     }
-    let bad = |_| {
+    let bad = || {
         Fail::usage("bad-time", format!("{text:?} is no time"))
             .hint("a time is written 2026-01-31T08:30:00Z, in UTC; or `now`")
     };
-    let when = humantime::parse_rfc3339_weak(text).map_err(bad)?;
-    Ok(when.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+    parse_time(text).ok_or_else(bad)
 }
 
 pub(super) fn run(args: &NoteArgs) -> Result<(), Fail> {

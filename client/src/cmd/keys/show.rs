@@ -153,18 +153,31 @@ pub(super) fn commands(row: &KeyRow, project: &str) -> Vec<(&'static str, String
     commands
 }
 
-/// What is known of a key, a fact a line.
-pub(super) fn facts(row: &KeyRow, project: &str) -> Vec<(&'static str, String)> {
-    let unknown = || "not noted".to_owned();
-    let note = &row.note;
-    let generated: Vec<String> = [
+/// What notes say, a fact a line.
+fn note_facts(note: &Noted) -> [(&'static str, String); 4] {
+    let said = |parts: Vec<String>, between: &str| match parts.is_empty() {
+        true => "not noted".to_owned(),
+        false => parts.join(between),
+    };
+    let generated = [
         note.generated_at.map(time),
         note.generated_by.as_ref().map(|by| format!("by {by}")),
         note.generated_where.as_ref().map(|p| format!("at {p}")),
+    ];
+    let one = |text: &Option<String>| said(text.iter().cloned().collect(), "");
+    [
+        (
+            "generated",
+            said(generated.into_iter().flatten().collect(), ", "),
+        ),
+        ("custody", one(&note.custody)),
+        ("owner", one(&note.owner)),
+        ("in use at", said(note.uses.clone(), "; ")),
     ]
-    .into_iter()
-    .flatten()
-    .collect();
+}
+
+/// What is known of a key, a fact a line.
+pub(super) fn facts(row: &KeyRow, project: &str) -> Vec<(&'static str, String)> {
     let uses: Vec<String> = row
         .uses
         .iter()
@@ -175,24 +188,9 @@ pub(super) fn facts(row: &KeyRow, project: &str) -> Vec<(&'static str, String)> 
         ("algorithm", "ECDSA-P256-SHA256".to_owned()),
         ("purpose", row.purpose.word().to_owned()),
         ("state", row.state().to_owned()),
-        (
-            "generated",
-            if generated.is_empty() {
-                unknown()
-            } else {
-                generated.join(", ")
-            },
-        ),
-        ("custody", note.custody.clone().unwrap_or_else(unknown)),
-        ("owner", note.owner.clone().unwrap_or_else(unknown)),
-        (
-            "in use at",
-            if note.uses.is_empty() {
-                unknown()
-            } else {
-                note.uses.join("; ")
-            },
-        ),
+    ];
+    facts.extend(note_facts(&row.note));
+    facts.extend([
         ("first listed", at(row.listed)),
         (
             "signed",
@@ -209,7 +207,7 @@ pub(super) fn facts(row: &KeyRow, project: &str) -> Vec<(&'static str, String)> 
                 None => days(row.age),
             },
         ),
-    ];
+    ]);
     if let Some(dropped) = row.dropped {
         facts.push(("left out", at(dropped)));
     }
@@ -361,13 +359,7 @@ pub(super) fn show(args: &ShowArgs) -> Result<(), Fail> {
 
 /// What is known of another secret, a fact a line.
 pub(super) fn other_facts(row: &OtherRow, names: &Names) -> Vec<(&'static str, String)> {
-    let unknown = || "not noted".to_owned();
-    let note = &row.note;
-    let mut generated = Vec::new();
-    generated.extend(note.generated_at.map(time));
-    generated.extend(note.generated_by.as_ref().map(|by| format!("by {by}")));
-    generated.extend(note.generated_where.as_ref().map(|p| format!("at {p}")));
-    vec![
+    let mut facts = vec![
         ("id", hex32(&row.id)),
         (
             "name",
@@ -375,30 +367,16 @@ pub(super) fn other_facts(row: &OtherRow, names: &Names) -> Vec<(&'static str, S
                 .name(&row.id)
                 .unwrap_or_else(|| "not known here".to_owned()),
         ),
-        (
-            "generated",
-            if generated.is_empty() {
-                unknown()
-            } else {
-                generated.join(", ")
-            },
-        ),
-        ("custody", note.custody.clone().unwrap_or_else(unknown)),
-        ("owner", note.owner.clone().unwrap_or_else(unknown)),
-        (
-            "in use at",
-            if note.uses.is_empty() {
-                unknown()
-            } else {
-                note.uses.join("; ")
-            },
-        ),
-        ("noted", note.at.map_or_else(|| "never".to_owned(), at)),
+    ];
+    facts.extend(note_facts(&row.note));
+    facts.extend([
+        ("noted", row.note.at.map_or_else(|| "never".to_owned(), at)),
         (
             "revoke",
             "at whoever issued it; then note its successor here".to_owned(),
         ),
-    ]
+    ]);
+    facts
 }
 
 /// The entries that say something about a key: those that first list it and leave it out, notes,
