@@ -17,7 +17,6 @@
 //! built the tree: each hash opens to one kind of node, and k fixes the path. That the tree holds
 //! the *right* values is for auditors, who recompute it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -186,6 +185,15 @@ impl Node {
         Self::Branch { left, right, hash }
     }
 
+    /// A branch with `link` on the right where its next bit is 1, and `beside` on the other side.
+    fn fork(one: bool, link: Link, beside: Link) -> Self {
+        if one {
+            Self::branch(beside, link)
+        } else {
+            Self::branch(link, beside)
+        }
+    }
+
     fn hash(&self) -> Hash {
         match self {
             Self::Leaf { hash, .. } | Self::Branch { hash, .. } => *hash,
@@ -250,8 +258,7 @@ impl PrefixTree {
 
     /// Sets the value of `key` and returns the one that it had.
     pub fn insert(&mut self, key: Hash, value: Hash) -> Option<Hash> {
-        let (top, old) = insert(self.top.take(), 0, key, value);
-        self.top = Some(top);
+        let old = insert(&mut self.top, 0, key, value);
         self.len += usize::from(old.is_none());
         old
     }
@@ -259,8 +266,13 @@ impl PrefixTree {
     /// Sets the values of many keys: as [`PrefixTree::insert`] of each, at the cost of hashing
     /// what their paths share only once.
     pub fn extend(&mut self, values: impl IntoIterator<Item = (Hash, Hash)>) {
-        let values: BTreeMap<Hash, Hash> = values.into_iter().collect();
-        let values: Vec<(Hash, Hash)> = values.into_iter().collect();
+        let mut values: Vec<(Hash, Hash)> = values.into_iter().collect();
+        // Of a key that comes twice the last value counts: the sort keeps their order, and what
+        // is dropped is the earlier.
+        values.sort_by_key(|(key, _)| *key);
+        values.reverse();
+        values.dedup_by_key(|(key, _)| *key);
+        values.reverse();
         self.top = merge(self.top.take(), 0, &values, &mut self.len);
     }
 
@@ -297,60 +309,58 @@ impl PrefixTree {
     }
 }
 
-/// The subtree at `depth` with `key` set, and the value that it replaces.
-fn insert(link: Link, depth: usize, key: Hash, value: Hash) -> (Arc<Node>, Option<Hash>) {
+/// Sets `key` in the subtree at `depth`, and returns the value that it replaces. Nodes that no
+/// other tree shares are changed where they are.
+fn insert(link: &mut Link, depth: usize, key: Hash, value: Hash) -> Option<Hash> {
     let Some(node) = link else {
-        return (Arc::new(Node::leaf(key, value)), None);
+        *link = Some(Arc::new(Node::leaf(key, value)));
+        return None;
     };
-    match Arc::unwrap_or_clone(node) {
+    let node = Arc::make_mut(node);
+    match node {
         Node::Leaf {
             key: other,
             value: old,
             ..
-        } if other == key => (Arc::new(Node::leaf(key, value)), Some(old)),
-        Node::Leaf {
-            key: other,
-            value: other_value,
-            ..
         } => {
+            let (other, old) = (*other, *old);
+            let leaf = Node::leaf(key, value);
+            if other == key {
+                *node = leaf;
+                return Some(old);
+            }
             // Both leaves go just below the last bit that they share, under a chain of branches.
             let fork = shared_bits(&other, &key);
-            let mut link = Some(Arc::new(Node::leaf(key, value)));
-            let mut beside = Some(Arc::new(Node::leaf(other, other_value)));
-            for depth in (depth..=fork).rev() {
-                let (left, right) = if bit(&key, depth) {
-                    (beside.take(), link.take())
-                } else {
-                    (link.take(), beside.take())
-                };
-                link = Some(Arc::new(Node::branch(left, right)));
+            let beside = Some(Arc::new(Node::leaf(other, old)));
+            let mut top = Node::fork(bit(&key, fork), Some(Arc::new(leaf)), beside);
+            for depth in (depth..fork).rev() {
+                top = Node::fork(bit(&key, depth), Some(Arc::new(top)), None);
             }
-            // The range is never empty: keys that reach this depth share `depth` bits.
-            let node = link.unwrap_or_else(|| Arc::new(Node::leaf(key, value)));
-            (node, None)
+            *node = top;
+            None
         }
-        Node::Branch { left, right, .. } => {
-            let (node, old) = if bit(&key, depth) {
-                let (right, old) = insert(right, depth + 1, key, value);
-                (Node::branch(left, Some(right)), old)
+        Node::Branch { left, right, hash } => {
+            let side = if bit(&key, depth) {
+                &mut *right
             } else {
-                let (left, old) = insert(left, depth + 1, key, value);
-                (Node::branch(Some(left), right), old)
+                &mut *left
             };
-            (Arc::new(node), old)
+            let old = insert(side, depth + 1, key, value);
+            *hash = node_hash(&link_hash(left), &link_hash(right));
+            old
         }
     }
 }
 
 /// The subtree at `depth` with these values set, whose keys are sorted, each there once; `len`
 /// grows by those that are new.
-fn merge(link: Link, depth: usize, values: &[(Hash, Hash)], len: &mut usize) -> Link {
+fn merge(mut link: Link, depth: usize, values: &[(Hash, Hash)], len: &mut usize) -> Link {
     let (left, right) = match values {
         [] => return link,
         [(key, value)] => {
-            let (node, old) = insert(link, depth, *key, *value);
+            let old = insert(&mut link, depth, *key, *value);
             *len += usize::from(old.is_none());
-            return Some(node);
+            return link;
         }
         _ => match link.map(Arc::unwrap_or_clone) {
             None => (None, None),

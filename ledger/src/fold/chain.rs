@@ -8,7 +8,6 @@ use crate::released::signers;
 use crate::statement::{Project, Release};
 use crate::{Hash, hex32, names};
 use keys::{KeyId, PublicKey};
-use std::collections::BTreeSet;
 
 /// One version of a project, and where it stands in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +56,9 @@ pub struct Listed {
 pub struct Chain {
     first: Version,
     later: Vec<Version>,
-    /// Sorted by key.
-    listed: Vec<(KeyId, Listed)>,
+    /// The keys that version 1 does not list, sorted. Those of version 1 say themselves what
+    /// they are for, and most projects of a large log have no others.
+    listed_later: Vec<(KeyId, Listed)>,
 }
 
 /// Whether a key is revoked, at the point that is asked about.
@@ -70,35 +70,41 @@ fn roles(p: &Project) -> impl Iterator<Item = (&PublicKey, Role)> {
     roots.chain(p.release_keys.iter().map(|k| (k, Role::Release)))
 }
 
-fn ids(keys: &[PublicKey]) -> BTreeSet<KeyId> {
-    keys.iter().map(PublicKey::id).collect()
+fn lists(keys: &[PublicKey], id: &KeyId) -> bool {
+    keys.iter().any(|key| key.id() == *id)
 }
 
+fn has_signed(envelope: &Envelope, id: &KeyId) -> bool {
+    signers(envelope).any(|signer| signer == *id)
+}
+
+/// As many of the keys `of`, which has none twice, have signed as it takes.
 fn enough(
     what: &'static str,
-    of: &BTreeSet<KeyId>,
-    signed: &BTreeSet<KeyId>,
+    of: &[PublicKey],
+    envelope: &Envelope,
     want: u64,
 ) -> Result<(), Refusal> {
-    let got = signed.intersection(of).count() as u64;
+    let signed = of.iter().filter(|key| has_signed(envelope, &key.id()));
+    let got = signed.count() as u64;
     if got < want {
         return Err(Refusal::Threshold { what, want, got });
     }
     Ok(())
 }
 
-/// Each signature is by one of `may`, none of them revoked.
+/// Each signature is by a key that `may`, none of them revoked.
 fn only(
-    signed: &BTreeSet<KeyId>,
-    may: &BTreeSet<KeyId>,
+    envelope: &Envelope,
+    may: &dyn Fn(&KeyId) -> bool,
     revoked: IsRevoked<'_>,
     want: &'static str,
 ) -> Result<(), Refusal> {
-    for key in signed {
-        if revoked(key) {
+    for key in signers(envelope) {
+        if revoked(&key) {
             return Err(Refusal::RevokedKey(key.to_string()));
         }
-        if !may.contains(key) {
+        if !may(&key) {
             return Err(Refusal::UnauthorisedKey {
                 key: key.to_string(),
                 want: want.to_owned(),
@@ -112,7 +118,7 @@ impl Chain {
     /// The chain of a project with only its first statement, whose PAE hash is the project's id.
     #[must_use]
     pub fn begin(id: Hash, index: u64, time: u64, project: Project) -> Self {
-        let mut chain = Self {
+        Self {
             first: Version {
                 index,
                 time,
@@ -120,28 +126,18 @@ impl Chain {
                 project,
             },
             later: Vec::new(),
-            listed: Vec::new(),
-        };
-        chain.list(time);
-        chain
-    }
-
-    fn list(&mut self, time: u64) {
-        let current = self.later.last().unwrap_or(&self.first);
-        let new = roles(&current.project).map(|(key, role)| (key.id(), role));
-        let new: Vec<(KeyId, Role)> = new.filter(|(key, _)| self.listed(key).is_none()).collect();
-        self.listed.reserve_exact(new.len());
-        let new = new.into_iter();
-        self.listed
-            .extend(new.map(|(key, role)| (key, Listed { role, time })));
-        self.listed.sort_unstable_by_key(|(key, _)| *key);
+            listed_later: Vec::new(),
+        }
     }
 
     /// Adds the next version, of which [`Chain::may_follow`] was asked.
     pub fn push(&mut self, version: Version) {
         let time = version.time;
+        let new = roles(&version.project).map(|(key, role)| (key.id(), Listed { role, time }));
+        let new: Vec<(KeyId, Listed)> = new.filter(|(key, _)| self.listed(key).is_none()).collect();
+        self.listed_later.extend(new);
+        self.listed_later.sort_unstable_by_key(|(key, _)| *key);
         self.later.push(version);
-        self.list(time);
     }
 
     /// Version 1.
@@ -170,8 +166,14 @@ impl Chain {
     /// A key that any version lists, as it was listed first.
     #[must_use]
     pub fn listed(&self, key: &KeyId) -> Option<Listed> {
-        let at = self.listed.binary_search_by_key(key, |(key, _)| *key);
-        self.listed.get(at.ok()?).map(|(_, listed)| *listed)
+        let time = self.first.time;
+        let mut first = roles(&self.first.project);
+        if let Some((_, role)) = first.find(|(k, _)| k.id() == *key) {
+            return Some(Listed { role, time });
+        }
+        let later = &self.listed_later;
+        let at = later.binary_search_by_key(key, |(key, _)| *key).ok()?;
+        later.get(at).map(|(_, listed)| *listed)
     }
 
     /// Whether `p`, in `envelope`, may follow the newest version; `revoked` is about the state
@@ -225,25 +227,23 @@ impl Chain {
                 });
             }
         }
-        let signed: BTreeSet<KeyId> = signers(envelope).collect();
-        let (old, own) = (ids(&newest.project.roots), ids(&p.roots));
-        let before: BTreeSet<KeyId> = roles(&newest.project).map(|(k, _)| k.id()).collect();
-        let fresh: BTreeSet<KeyId> = roles(p)
-            .map(|(k, _)| k.id())
-            .filter(|id| !before.contains(id))
+        let (old, own) = (&newest.project.roots, &p.roots);
+        let before = |key: &KeyId| lists(old, key) || lists(&newest.project.release_keys, key);
+        let fresh: Vec<KeyId> = roles(p)
+            .map(|(key, _)| key.id())
+            .filter(|key| !before(key))
             .collect();
-        let may = old.iter().chain(&own).chain(&fresh).copied().collect();
         only(
-            &signed,
-            &may,
+            envelope,
+            &|key| lists(old, key) || lists(own, key) || fresh.contains(key),
             revoked,
             "a project statement is signed by the roots before it, its own, and every key that it newly lists",
         )?;
-        if let Some(key) = fresh.difference(&signed).next() {
+        if let Some(key) = fresh.iter().find(|key| !has_signed(envelope, key)) {
             return Err(Refusal::MissingSignature(key.to_string()));
         }
-        enough("root", &old, &signed, newest.project.root_threshold)?;
-        enough("new root", &own, &signed, p.root_threshold)
+        enough("root", old, envelope, newest.project.root_threshold)?;
+        enough("new root", own, envelope, p.root_threshold)
     }
 
     /// The keys that may sign `next`, if that follows.
@@ -267,19 +267,18 @@ impl Chain {
         let p = &v.project;
         let (keys, threshold, want) = match role {
             Role::Root => (
-                ids(&p.roots),
+                &p.roots,
                 p.root_threshold,
                 "this is signed by root keys of its project",
             ),
             Role::Release => (
-                ids(&p.release_keys),
+                &p.release_keys,
                 p.release_threshold,
                 "this is signed by release keys of its project",
             ),
         };
-        let signed: BTreeSet<KeyId> = signers(envelope).collect();
-        only(&signed, &keys, revoked, want)?;
-        enough(role.word(), &keys, &signed, threshold)
+        only(envelope, &|key| lists(keys, key), revoked, want)?;
+        enough(role.word(), keys, envelope, threshold)
     }
 
     /// Whether the purl is under a prefix of version `v`, and no key that signed is older than
@@ -357,15 +356,14 @@ impl Chain {
 
 /// Whether a project's first statement is signed by every key that it lists, and no others.
 pub(super) fn first_signers(envelope: &Envelope, p: &Project) -> Result<(), Refusal> {
-    let keys: BTreeSet<KeyId> = roles(p).map(|(k, _)| k.id()).collect();
-    let signed: BTreeSet<KeyId> = signers(envelope).collect();
     only(
-        &signed,
-        &keys,
+        envelope,
+        &|key| roles(p).any(|(k, _)| k.id() == *key),
         &|_| false,
         "a project's first statement is signed by the keys that it lists, and no others",
     )?;
-    match keys.difference(&signed).next() {
+    let mut keys = roles(p).map(|(key, _)| key.id());
+    match keys.find(|key| !has_signed(envelope, key)) {
         Some(key) => Err(Refusal::MissingSignature(key.to_string())),
         None => Ok(()),
     }
