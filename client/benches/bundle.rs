@@ -12,9 +12,7 @@ use ledger::envelope::Envelope;
 use ledger::fold::Fold;
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::state::withdrawn_keys;
-use ledger::statement::{
-    Project, Statement, Subject, Withdrawal, Withdrawn, release_payload,
-};
+use ledger::statement::{Project, Statement, Subject, Withdrawal, Withdrawn, release_payload};
 use ledger::trust::TrustDocument;
 use ledger::{API_VERSION, Hash, sha256};
 use std::hint::black_box;
@@ -205,7 +203,12 @@ fn rotated(log: &mut Log, times: usize) -> (Hash, Bundle) {
         (newest, root) = (said.pae_hash(), next);
         versions.push(index);
     }
-    let payload = release_payload(&id, "pkg:generic/acme/rotated@1.0", &[artifact("genuine")], None);
+    let payload = release_payload(
+        &id,
+        "pkg:generic/acme/rotated@1.0",
+        &[artifact("genuine")],
+        None,
+    );
     let (index, said) = log.say(payload.unwrap(), &[&release]);
     let bundle = log.bundle(&id, &versions, index, &said);
     (id, bundle)
@@ -230,7 +233,9 @@ fn busy(log: &mut Log) -> Bundle {
                 reason: "a fault".into(),
                 successor: None,
             };
-            let payload = withdrawal.to_payload(std::slice::from_ref(&content)).unwrap();
+            let payload = withdrawal
+                .to_payload(std::slice::from_ref(&content))
+                .unwrap();
             log.say(payload, &[&release]);
         }
         last = Some((index, said));
@@ -270,7 +275,14 @@ fn bundle(c: &mut Criterion) {
     c.bench_function("verify/bundle with 50 rotations of the only root", |b| {
         b.iter(|| {
             let bundle = Bundle::parse(black_box(&bytes)).unwrap();
-            let verdict = verify(&artifact, &wanted, &bundle, &policy, &Memory::default(), T + 10);
+            let verdict = verify(
+                &artifact,
+                &wanted,
+                &bundle,
+                &policy,
+                &Memory::default(),
+                T + 10,
+            );
             black_box(verdict).unwrap();
         });
     });

@@ -29,6 +29,7 @@ mod chain;
 mod project;
 mod refusal;
 mod saved;
+mod withdrawals;
 
 pub use chain::{
     Chain, IsRevoked, Listed, Role, Version, check_first_statement, verify_signatures,

@@ -2,6 +2,7 @@
 //! document that follows (docs/formats.md, "Fold" and "State documents").
 
 use super::chain::{Chain, Listed, Role, Version};
+use super::withdrawals::{Accepted, What, Withdrawals};
 use crate::Hash;
 use crate::leaf::StatementLeaf;
 use crate::released::signers;
@@ -11,7 +12,7 @@ use crate::state::{
 use crate::statement::{Body, Revocation, Target, Withdrawal, Withdrawn};
 use keys::KeyId;
 use std::collections::BTreeMap;
-use tlog::prefix::{MapProof, PrefixTree};
+use tlog::prefix::MapProof;
 use tlog::tree::Compact;
 
 /// What the log says of a project.
@@ -28,9 +29,7 @@ pub struct ProjectState {
     /// PAE hash → log index of what it said beside versions and releases.
     said: BTreeMap<Hash, u64>,
     revoked: BTreeMap<Target, Standing>,
-    withdrawals: Vec<Accepted>,
-    withdrawn: PrefixTree,
-    ended: BTreeMap<String, Hash>,
+    withdrawals: Withdrawals,
 }
 
 /// What revocations of one target come to.
@@ -51,23 +50,6 @@ impl Standing {
     }
 }
 
-/// A withdrawal that was accepted; a compromise window may make it void.
-#[derive(Debug, Clone)]
-struct Accepted {
-    index: u64,
-    statement: Hash,
-    signers: Box<[KeyId]>,
-    threshold: u64,
-    what: What,
-}
-
-#[derive(Debug, Clone)]
-enum What {
-    /// Keys in the tree of withdrawals.
-    Keys(Box<[Hash]>),
-    Prefix(String),
-}
-
 impl ProjectState {
     pub(super) fn new(id: Hash, chain: Chain) -> Self {
         Self {
@@ -77,9 +59,7 @@ impl ProjectState {
             leaves: Compact::new(),
             said: BTreeMap::new(),
             revoked: BTreeMap::new(),
-            withdrawals: Vec::new(),
-            withdrawn: PrefixTree::new(),
-            ended: BTreeMap::new(),
+            withdrawals: Withdrawals::default(),
         }
     }
 
@@ -169,9 +149,15 @@ impl ProjectState {
         if standing.since.is_some_and(|before| before <= since) {
             return;
         }
+        // Until here the target's signatures counted.
+        let before = standing.since.unwrap_or(standing.index).min(standing.index);
         (standing.since, standing.statement) = (Some(since), statement);
         // The second pass: what the target said in the window does not count any more.
-        self.withdraw_again();
+        let mut withdrawals = std::mem::take(&mut self.withdrawals);
+        withdrawals.review(since..before, |w| {
+            self.is_void(&w.signers, w.index, w.threshold)
+        });
+        self.withdrawals = withdrawals;
     }
 
     fn withdraw(&mut self, index: u64, s: &StatementLeaf, w: &Withdrawal) {
@@ -195,48 +181,18 @@ impl ProjectState {
                 )
             }
         };
-        let accepted = Accepted {
+        self.withdrawals.accept(Accepted {
             index,
             statement: s.envelope.pae_hash(),
             signers,
             threshold,
             what,
-        };
-        self.take_back(&accepted);
-        self.withdrawals.push(accepted);
-    }
-
-    /// What a withdrawal takes back; of several the one of the lowest index stands.
-    fn take_back(&mut self, w: &Accepted) {
-        match &w.what {
-            What::Keys(keys) => {
-                for key in keys {
-                    if self.withdrawn.get(key).is_none() {
-                        self.withdrawn.insert(*key, w.statement);
-                    }
-                }
-            }
-            What::Prefix(prefix) => {
-                self.ended.entry(prefix.clone()).or_insert(w.statement);
-            }
-        }
-    }
-
-    /// Withdrawals and ends of life, from those that are not void.
-    fn withdraw_again(&mut self) {
-        self.withdrawn = PrefixTree::new();
-        self.ended.clear();
-        let all = std::mem::take(&mut self.withdrawals);
-        for w in &all {
-            if !self.is_void(&w.signers, w.index, w.threshold) {
-                self.take_back(w);
-            }
-        }
-        self.withdrawals = all;
+            void: false,
+        });
     }
 
     pub(super) fn prove_withdrawn(&self, key: &Hash) -> MapProof {
-        self.withdrawn.prove(key)
+        self.withdrawals.tree().prove(key)
     }
 
     pub(super) fn document(&self) -> StateDocument {
@@ -251,12 +207,11 @@ impl ProjectState {
                 target: target.to_string(),
             })
             .collect();
-        let mut end_of_life: Vec<EndOfLife> = self
-            .ended
-            .iter()
+        let ended = self.withdrawals.ended();
+        let mut end_of_life: Vec<EndOfLife> = ended
             .map(|(prefix, statement)| EndOfLife {
                 prefix: prefix.clone(),
-                statement: *statement,
+                statement,
             })
             .collect();
         crate::state::sort_set(&mut revoked);
@@ -273,7 +228,7 @@ impl ProjectState {
                 version: current.project.version,
             },
             revoked,
-            withdrawn: self.withdrawn.root(),
+            withdrawn: self.withdrawals.tree().root(),
         }
     }
 }
