@@ -256,6 +256,25 @@ impl Fold {
         earlier: Option<&Earlier>,
     ) -> Result<(), Refusal> {
         self.recheck(envelope, statement, time, earlier)?;
+        self.signed(envelope, statement)
+    }
+
+    /// Whether a leaf that a log shows is accepted here, by every rule and every signature: what
+    /// whoever reads a history and trusts nobody for it asks, before [`Fold::follow`]. As of a
+    /// leaf that stands, nothing is asked about a freeze.
+    ///
+    /// # Errors
+    /// The first [`Refusal`] that applies.
+    pub fn check_logged(&self, leaf: &Leaf, earlier: Option<&Earlier>) -> Result<(), Refusal> {
+        self.decide(leaf, earlier)?;
+        match leaf {
+            Leaf::Statement(s) => self.signed(&s.envelope, &s.statement),
+            _ => Ok(()),
+        }
+    }
+
+    /// Every signature verifies, by the keys that may speak now.
+    fn signed(&self, envelope: &Envelope, statement: &Statement) -> Result<(), Refusal> {
         match self.speakers(envelope, statement) {
             Some(keys) => verify_signatures(envelope, &keys),
             None => match &statement.body {

@@ -144,9 +144,16 @@ fn a_signature_that_does_not_verify_is_refused_whatever_its_shape() {
     assert_eq!(try_check(&w.fold, &trailing, 200), Err("bad-signature"));
     // The signature of another statement.
     let other = Envelope::sign(w.payload("pkg:generic/acme/x@2.0"), &[&w.release]).unwrap();
-    let mut moved = good;
+    let mut moved = good.clone();
     moved.signatures = other.signatures;
     assert_eq!(try_check(&w.fold, &moved, 200), Err("bad-signature"));
+    // As a leaf, for whoever replays a history: the rules alone pass it, the whole question does not.
+    for bad in [&flipped, &moved] {
+        assert_eq!(w.fold.decide(&leaf(bad, 200), None), Ok(()));
+        let said = w.fold.check_logged(&leaf(bad, 200), None);
+        assert_eq!(said.map_err(|e| e.kind()), Err("bad-signature"));
+    }
+    assert_eq!(w.fold.check_logged(&leaf(&good, 200), None), Ok(()));
 }
 
 #[test]
@@ -314,6 +321,7 @@ fn operations_change_admission_and_the_project_s_leaves_only() {
     );
     // The verdict of a leaf that stands all the same is not the operator's to change.
     let r = Envelope::sign(w.payload("pkg:generic/acme/x@1.0"), &[&w.release]).unwrap();
+    w.fold.check_logged(&leaf(&r, 300), None).unwrap();
     w.fold.apply(&leaf(&r, 300)).unwrap();
     w.fold.apply(&op(Action::Thawed, w.id)).unwrap();
     let after = w.fold.state(&w.id).unwrap();

@@ -334,12 +334,14 @@ impl Log<'_> {
         let mut fold = Fold::new(&self.policy.log.origin);
         for (index, leaf) in leaves {
             fold.skip_to(*index);
-            fold.apply(leaf).map_err(|e| {
+            // The signatures too: that the log counts a statement does not make it the project's.
+            fold.check_logged(leaf, None).map_err(|e| {
                 self.wrong(
                     "wrong-state",
                     format!("the head counts entry {index} as accepted, and the rules do not: {e}"),
                 )
             })?;
+            fold.follow(leaf, true);
         }
         if fold.state(&self.project.id).as_ref() == Some(&head.state) {
             return Ok(fold);
