@@ -2,35 +2,22 @@
 //! to the log indexes of all of it, each leaf is proven to be in the log, and what they come to
 //! is the state that the ledger map has (docs/formats.md, "State documents").
 
-use super::common::{learn_head, now, refused_to_fail_of};
-use super::history::{self, Tiles};
+mod replay;
+
+use super::common::learn_head;
+use super::history::no_url;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
-use crate::memory::{Memory, SeenCheckpoint, SeenHead};
+use crate::memory::{Memory, SeenCheckpoint};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::standing::{ended, not_counting};
-use crate::verify::{Shown, verify_head};
-use indicatif::ProgressBar;
-use ledger::bundle::Head;
 use ledger::fold::Fold;
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::state::{StateDocument, withdrawn_keys};
 use ledger::statement::{Body, Subject};
-use ledger::{Hash, KeyId, from_hex32, hex32};
-use serde_json::Value;
-use std::cell::RefCell;
-use std::collections::HashMap;
+use ledger::{Hash, KeyId};
+use replay::Log;
 use std::path::Path;
-use tlog::hash::leaf_hash;
-use tlog::tile::{EntryTile, MAX_ENTRY_BYTES, TILE_WIDTH, parse_bundle, width_at};
-use tlog::tree::{Compact, HashReader, TreeError, prove_inclusion};
-
-/// Bytes of the answer about a head, at most: a state document may list many revocations.
-const MAX_HEAD: usize = 4 << 20;
-/// Bytes of one answer about indexes, at most.
-const MAX_INDEXES: usize = 1 << 20;
-/// Tiles that are kept while proofs are made.
-const KEPT: usize = 4096;
 
 /// A project's whole history, proven.
 pub(crate) struct Complete {
@@ -73,10 +60,7 @@ pub(crate) fn complete(
             }
         }
     }
-    Err(first.unwrap_or_else(|| {
-        Fail::usage("no-log-url", "the policy names no log URL")
-            .hint("add `url` under [log] to the policy")
-    }))
+    Err(first.unwrap_or_else(no_url))
 }
 
 /// How a release stands, as of the checkpoint.
@@ -104,6 +88,11 @@ pub(crate) struct Release {
 }
 
 impl Complete {
+    /// When the policy's witnesses saw the checkpoint; `None` where it has none.
+    pub(crate) fn view_time(&self) -> Option<u64> {
+        Some(self.checkpoint.view_time).filter(|time| *time > 0)
+    }
+
     /// The statements with their log indexes, in order.
     pub(crate) fn statements(&self) -> impl Iterator<Item = (u64, &StatementLeaf)> {
         self.leaves.iter().filter_map(|(index, leaf)| match leaf {
@@ -156,223 +145,5 @@ impl Complete {
     fn withdrawn_by(&self, project: &Hash, state: &StateDocument, key: &Hash) -> Option<Hash> {
         let proof = self.fold.prove_withdrawn(project, key)?;
         tlog::prefix::verify(&state.withdrawn, key, &proof).ok()?
-    }
-}
-
-struct Log<'a> {
-    fetcher: &'a Fetcher,
-    url: &'a str,
-    policy: &'a Policy,
-    project: &'a ProjectPolicy,
-}
-
-impl Log<'_> {
-    fn bad(&self, why: impl std::fmt::Display) -> Fail {
-        Fail::unchecked(
-            "bad-answer",
-            format!("the log's answer is of no use: {why}"),
-        )
-        .detail("url", self.url)
-        .hint("try again later; something else may be served there")
-    }
-
-    fn wrong(&self, kind: &str, why: impl std::fmt::Display) -> Fail {
-        Fail::untrusted(kind, why.to_string())
-            .detail("url", self.url)
-            .detail("project", self.project.name.as_str())
-            .hint("a cache may be broken; if it stays so, the log is not to be trusted: keep its checkpoint as evidence")
-    }
-
-    fn api(&self, rest: &str, max: usize) -> Result<Value, Fail> {
-        let id = hex32(&self.project.id);
-        let address = format!("{}/api/v1/projects/{id}/{rest}", self.url);
-        let bytes = self.fetcher.get_bytes(&address, max)?;
-        ledger::json::parse(&bytes).map_err(|e| self.bad(e))
-    }
-
-    fn complete(&self, memory: &Memory) -> Result<(Complete, SeenHead), Fail> {
-        let (first, head) = self.head()?;
-        let shown = Shown {
-            first: &first,
-            latest: None,
-            head: &head,
-        };
-        let (checkpoint, head) = verify_head(&self.project.id, shown, self.policy, memory, now())
-            .map_err(|r| {
-            refused_to_fail_of(&r, self.policy, self.project).detail("url", self.url)
-        })?;
-        let log = &self.policy.log;
-        let seen = memory.logs.get(&log.origin);
-        history::check(self.fetcher, log, seen, &first, &checkpoint)?;
-        let indexes = self.indexes(&head)?;
-        let leaves = self.leaves(&checkpoint, &indexes)?;
-        let fold = self.fold(&leaves, &head)?;
-        Ok((
-            Complete {
-                checkpoint,
-                leaves,
-                fold,
-            },
-            head,
-        ))
-    }
-
-    fn head(&self) -> Result<(String, Head), Fail> {
-        let mut answer = self.api("head", MAX_HEAD)?;
-        let checkpoint = answer.get("checkpoint").and_then(Value::as_str);
-        let checkpoint = checkpoint
-            .ok_or_else(|| self.bad("it has no checkpoint"))?
-            .to_owned();
-        let mut head = answer.get_mut("head").map(Value::take).unwrap_or_default();
-        if let Some(fields) = head.as_object_mut() {
-            // Proofs about withdrawals belong to one release.
-            fields.insert("withdrawn".into(), Value::Object(serde_json::Map::new()));
-        }
-        let head: Head = ledger::json::typed(head).map_err(|e| self.bad(e))?;
-        head.state.check_sets().map_err(|e| self.bad(e))?;
-        Ok((checkpoint, head))
-    }
-
-    /// The log indexes that the head's `leaves` is the tree of.
-    fn indexes(&self, head: &SeenHead) -> Result<Vec<u64>, Fail> {
-        let want = &head.state.leaves;
-        let (mut indexes, mut tree): (Vec<u64>, _) = (Vec::new(), Compact::new());
-        while tree.size() < want.size {
-            let from = indexes.last().map_or(0, |last| last + 1);
-            let answer = self.api(&format!("entries?from={from}"), MAX_INDEXES)?;
-            let list = answer.get("indexes").and_then(Value::as_array);
-            let list = list.ok_or_else(|| self.bad("it lists no indexes"))?;
-            if list.is_empty() {
-                break;
-            }
-            for index in list {
-                let index = index
-                    .as_u64()
-                    .ok_or_else(|| self.bad("an index is no number"))?;
-                if index < indexes.last().map_or(0, |last| last + 1) || index >= head.size {
-                    // It may have grown meanwhile; that is not part of this head.
-                    continue;
-                }
-                if tree.size() < want.size {
-                    indexes.push(index);
-                    tree.push(leaf_hash(&index.to_be_bytes()));
-                }
-            }
-            // One that only repeats itself would go on for ever.
-            let grown = indexes.last().is_some_and(|last| *last >= from);
-            if answer.get("next").is_none() || !grown {
-                break;
-            }
-        }
-        if tree.size() == want.size && tree.root() == want.root {
-            return Ok(indexes);
-        }
-        // Not signed by anybody, so no evidence: the list may be damaged or lag.
-        Err(self.bad(format!(
-            "the entries that it lists for the project are not those that its head commits to ({} of {})",
-            tree.size(),
-            want.size
-        )))
-    }
-
-    fn leaves(
-        &self,
-        checkpoint: &SeenCheckpoint,
-        indexes: &[u64],
-    ) -> Result<Vec<(u64, Leaf)>, Fail> {
-        let size = checkpoint.size;
-        let root = from_hex32(&checkpoint.root).ok_or_else(|| self.bad("a malformed root"))?;
-        let tiles = Kept {
-            inner: Tiles {
-                fetcher: self.fetcher,
-                url: self.url,
-            },
-            tiles: RefCell::default(),
-        };
-        let bar = match indexes.len() {
-            ..1000 => ProgressBar::hidden(),
-            many => ProgressBar::new(many as u64).with_message("reading the project's entries"),
-        };
-        let mut bundle: (u64, Vec<Vec<u8>>) = (u64::MAX, Vec::new());
-        let mut leaves = Vec::with_capacity(indexes.len());
-        for index in indexes {
-            let tile = index / u64::from(TILE_WIDTH);
-            if bundle.0 != tile {
-                bundle = (tile, self.bundle(&tiles.inner, tile, size)?);
-            }
-            let at = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-            let bytes = bundle.1.get(at);
-            let bytes = bytes.ok_or_else(|| self.bad(format!("entry {index} is not there")))?;
-            let proof = prove_inclusion(*index, size, &tiles).map_err(|e| match e {
-                TreeError::Read(fail) => fail,
-                other => self.bad(other),
-            })?;
-            tlog::proof::verify_inclusion(&leaf_hash(bytes), *index, size, &proof, &root)
-                .map_err(|e| self.wrong("not-included", format!("entry {index}: {e}")))?;
-            let leaf = Leaf::parse(bytes).map_err(|e| {
-                self.wrong(
-                    e.kind(),
-                    format!("entry {index}, which the head counts as the project's: {e}"),
-                )
-            })?;
-            leaves.push((*index, leaf));
-            bar.inc(1);
-        }
-        bar.finish_and_clear();
-        Ok(leaves)
-    }
-
-    fn bundle(&self, tiles: &Tiles<'_>, index: u64, size: u64) -> Result<Vec<Vec<u8>>, Fail> {
-        let path = |width| EntryTile { index, width }.path();
-        let max = usize::from(TILE_WIDTH) * (MAX_ENTRY_BYTES + 2);
-        let (bytes, width) = tiles.partial_or_full(&path, width_at(size, 0, index), max)?;
-        parse_bundle(&bytes, width).map_err(|e| self.bad(e))
-    }
-
-    /// What the entries come to is what the map has.
-    fn fold(&self, leaves: &[(u64, Leaf)], head: &SeenHead) -> Result<Fold, Fail> {
-        let mut fold = Fold::new(&self.policy.log.origin);
-        for (index, leaf) in leaves {
-            fold.skip_to(*index);
-            // The signatures too: that the log counts a statement does not make it the project's.
-            fold.check_logged(leaf, None).map_err(|e| {
-                self.wrong(
-                    "wrong-state",
-                    format!("the head counts entry {index} as accepted, and the rules do not: {e}"),
-                )
-            })?;
-            fold.follow(leaf, true);
-        }
-        if fold.state(&self.project.id).as_ref() == Some(&head.state) {
-            return Ok(fold);
-        }
-        Err(self.wrong(
-            "wrong-state",
-            "the state that the log's head commits to is not what the project's entries come to",
-        ))
-    }
-}
-
-/// Tiles, each fetched once.
-struct Kept<'a> {
-    inner: Tiles<'a>,
-    tiles: RefCell<HashMap<(u8, u64, u16), Vec<u8>>>,
-}
-
-impl HashReader for Kept<'_> {
-    type Error = Fail;
-
-    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, Fail> {
-        let mut tiles = self.tiles.borrow_mut();
-        let key = (level, index, width);
-        if let Some(bytes) = tiles.get(&key) {
-            return Ok(bytes.clone());
-        }
-        let bytes = self.inner.tile(level, index, width)?;
-        if tiles.len() >= KEPT {
-            tiles.clear();
-        }
-        tiles.insert(key, bytes.clone());
-        Ok(bytes)
     }
 }

@@ -7,7 +7,7 @@ use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::memory::SeenCheckpoint;
 use crate::policy::LogPolicy;
-use ledger::from_hex32;
+use ledger::{Hash, from_hex32};
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
 use tlog::proof::verify_consistency;
@@ -65,8 +65,8 @@ impl HashReader for Tiles<'_> {
 }
 
 /// Checks that `view`, which was verified and goes on from `first`, is of the tree that `seen`
-/// is of. Where the policy
-/// says nowhere that the log could be asked, there is nothing to fetch, and nothing is checked.
+/// is of. Where the policy says nowhere that the log could be asked, there is nothing to fetch,
+/// and nothing is checked.
 ///
 /// # Errors
 /// Exit code 1 where log and mirrors answer, and none connects the two; 3 where none answers.
@@ -92,23 +92,51 @@ pub(crate) fn check(
         (view, seen)
     };
     let bad_memory = || Fail::usage("state-unreadable", "a remembered root is malformed");
-    let old_root = from_hex32(&old.root).ok_or_else(bad_memory)?;
-    let new_root = from_hex32(&new.root).ok_or_else(bad_memory)?;
-    let mut worst = None;
+    let point = |of: &SeenCheckpoint| Some((of.size, from_hex32(&of.root)?));
+    let old = point(old).ok_or_else(bad_memory)?;
+    let new = point(new).ok_or_else(bad_memory)?;
+    if log.url.is_none() && log.mirrors.is_empty() {
+        return Ok(());
+    }
+    connect(fetcher, log, old, new)
+        .map(drop)
+        .map_err(|mut fail| {
+            if fail.code != crate::fail::UNTRUSTED {
+                fail.message = format!(
+                    "cannot check that the log still shows the history that is remembered: {}",
+                    fail.message
+                );
+            }
+            fail.detail("log", log.origin.as_str())
+                .detail("remembered", seen.checkpoint.trim_end())
+                .detail("now", view.checkpoint.trim_end())
+        })
+}
+
+/// The proof that the tree of size and root `new` goes on from that of `old`, from the tiles of
+/// the log or else of a mirror.
+///
+/// # Errors
+/// Exit code 1 where log and mirrors answer, and none connects the two; 3 where none answers.
+pub(crate) fn connect(
+    fetcher: &Fetcher,
+    log: &LogPolicy,
+    old: (u64, Hash),
+    new: (u64, Hash),
+) -> Result<Vec<Hash>, Fail> {
+    let mut worst: Option<Fail> = None;
     for url in log.url.iter().chain(&log.mirrors) {
         let url = url.trim_end_matches('/');
-        let fail = match prove_consistency(old.size, new.size, &Tiles { fetcher, url }) {
-            Ok(proof) => {
-                match verify_consistency(old.size, &old_root, new.size, &new_root, &proof) {
-                    Ok(()) => return Ok(()),
-                    Err(e) => Fail::untrusted(
-                        "not-consistent",
-                        format!("the log does not connect this checkpoint with the one that is remembered: {e}"),
-                    )
-                    .detail("url", url)
-                    .hint("either these tiles are damaged, or the log has shown two histories: keep both checkpoints as evidence, and tell the project's contact"),
-                }
-            }
+        let fail = match prove_consistency(old.0, new.0, &Tiles { fetcher, url }) {
+            Ok(proof) => match verify_consistency(old.0, &old.1, new.0, &new.1, &proof) {
+                Ok(()) => return Ok(proof),
+                Err(e) => Fail::untrusted(
+                    "not-consistent",
+                    format!("the log does not connect the two checkpoints: {e}"),
+                )
+                .detail("url", url)
+                .hint("either these tiles are damaged, or the log has shown two histories: keep both checkpoints as evidence, and tell the project's contact"),
+            },
             Err(TreeError::Read(fail)) => fail,
             Err(e) => Fail::unchecked(e.kind(), e.to_string()).detail("url", url),
         };
@@ -117,20 +145,15 @@ pub(crate) fn check(
             worst = Some(fail);
         }
     }
-    match worst {
-        None => Ok(()),
-        Some(mut fail) => {
-            if fail.code != crate::fail::UNTRUSTED {
-                fail.code = crate::fail::UNCHECKED;
-                fail.message = format!(
-                    "cannot check that the log still shows the history that is remembered: {}",
-                    fail.message
-                );
-            }
-            Err(fail
-                .detail("log", log.origin.as_str())
-                .detail("remembered", seen.checkpoint.trim_end())
-                .detail("now", view.checkpoint.trim_end()))
-        }
+    let mut fail = worst.unwrap_or_else(no_url);
+    if fail.code != crate::fail::UNTRUSTED {
+        fail.code = crate::fail::UNCHECKED;
     }
+    Err(fail)
+}
+
+/// The policy says nowhere whom to ask.
+pub(crate) fn no_url() -> Fail {
+    Fail::usage("no-log-url", "the policy names no log URL")
+        .hint("add `url` under [log] to the policy")
 }

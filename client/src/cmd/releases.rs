@@ -51,11 +51,15 @@ pub fn run(args: &ReleasesArgs) -> Result<(), Fail> {
         }
     }
     sayln!(
-        "{} releases of {}: complete as of tree size {} of {}",
+        "{} releases of {}: complete as of tree size {} of {}{}",
         releases.len(),
         project.name,
         complete.checkpoint.size,
-        desk.policy.log.origin
+        desk.policy.log.origin,
+        match complete.view_time() {
+            Some(seen) => format!(", as its witnesses saw it at {}", time(seen)),
+            None => String::new(),
+        }
     );
     Ok(())
 }
@@ -80,5 +84,5 @@ fn shown(complete: &Complete, project: &ProjectPolicy, releases: &[Release]) -> 
         })
         .collect();
     json!({ "project": project.name, "projectId": hex32(&project.id), "treeSize": complete.checkpoint.size,
-        "checkpoint": complete.checkpoint.checkpoint, "releases": list })
+        "viewTime": complete.view_time(), "checkpoint": complete.checkpoint.checkpoint, "releases": list })
 }

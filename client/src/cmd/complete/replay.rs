@@ -1,0 +1,289 @@
+//! One server's answers about a project's whole history, and why they prove it.
+
+use super::Complete;
+use crate::cmd::common::{now, refused_to_fail_of};
+use crate::cmd::history::{self, Tiles};
+use crate::fail::Fail;
+use crate::fetch::Fetcher;
+use crate::memory::{Memory, SeenCheckpoint, SeenHead};
+use crate::policy::{Policy, ProjectPolicy};
+use crate::refused::Refused;
+use crate::signed::max_age;
+use crate::verify::{Shown, verify_head};
+use indicatif::ProgressBar;
+use ledger::bundle::Head;
+use ledger::fold::Fold;
+use ledger::leaf::Leaf;
+use ledger::{from_hex32, hex32};
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use tlog::hash::leaf_hash;
+use tlog::tile::{EntryTile, MAX_ENTRY_BYTES, TILE_WIDTH, parse_bundle, width_at};
+use tlog::tree::{Compact, HashReader, TreeError, prove_inclusion};
+
+/// Bytes of the answer about a head, at most: a state document may list many revocations.
+const MAX_HEAD: usize = 4 << 20;
+/// Bytes of one answer about indexes, at most.
+const MAX_INDEXES: usize = 1 << 20;
+/// Tiles that are kept while proofs are made.
+const KEPT: usize = 4096;
+
+/// One server of a log, and what is asked of it.
+pub(super) struct Log<'a> {
+    pub(super) fetcher: &'a Fetcher,
+    pub(super) url: &'a str,
+    pub(super) policy: &'a Policy,
+    pub(super) project: &'a ProjectPolicy,
+}
+
+impl Log<'_> {
+    fn bad(&self, why: impl std::fmt::Display) -> Fail {
+        Fail::unchecked(
+            "bad-answer",
+            format!("the log's answer is of no use: {why}"),
+        )
+        .detail("url", self.url)
+        .hint("try again later; something else may be served there")
+    }
+
+    fn wrong(&self, kind: &str, why: impl std::fmt::Display) -> Fail {
+        Fail::untrusted(kind, why.to_string())
+            .detail("url", self.url)
+            .detail("project", self.project.name.as_str())
+            .hint("a cache may be broken; if it stays so, the log is not to be trusted: keep its checkpoint as evidence")
+    }
+
+    fn api(&self, rest: &str, max: usize) -> Result<Value, Fail> {
+        let id = hex32(&self.project.id);
+        let address = format!("{}/api/v1/projects/{id}/{rest}", self.url);
+        let bytes = self.fetcher.get_bytes(&address, max)?;
+        ledger::json::parse(&bytes).map_err(|e| self.bad(e))
+    }
+
+    /// Fetches and proves all of it.
+    ///
+    /// # Errors
+    /// Exit code 1 for what is signed and contradicts itself, or what was signed before; 3 for
+    /// all that anybody between could have made.
+    pub(super) fn complete(&self, memory: &Memory) -> Result<(Complete, SeenHead), Fail> {
+        let (first, head) = self.head()?;
+        let shown = Shown {
+            first: &first,
+            latest: None,
+            head: &head,
+        };
+        let (checkpoint, head) = verify_head(&self.project.id, shown, self.policy, memory, now())
+            .map_err(|r| self.not_proven(&r))?;
+        let log = &self.policy.log;
+        let seen = memory.logs.get(&log.origin);
+        history::check(self.fetcher, log, seen, &first, &checkpoint)?;
+        self.new_enough(&checkpoint, memory)?;
+        let indexes = self.indexes(&head)?;
+        let leaves = self.leaves(&checkpoint, &indexes)?;
+        let fold = self.fold(&leaves, &head)?;
+        Ok((
+            Complete {
+                checkpoint,
+                leaves,
+                fold,
+            },
+            head,
+        ))
+    }
+
+    /// Two checkpoints that the log signed, and that contradict each other, are evidence. Without
+    /// the signatures that the policy wants, or without its proofs, an answer says nothing.
+    fn not_proven(&self, refused: &Refused) -> Fail {
+        let fail = refused_to_fail_of(refused, self.policy, self.project).detail("url", self.url);
+        if matches!(refused, Refused::Fork { .. }) {
+            return fail;
+        }
+        let code = crate::fail::UNCHECKED;
+        Fail { code, ..fail }.hint("try again later; something else may be served there")
+    }
+
+    /// What is remembered is not shown as it was before, and the policy's `max-age` holds: who
+    /// replays an old answer hides what was revoked since.
+    fn new_enough(&self, checkpoint: &SeenCheckpoint, memory: &Memory) -> Result<(), Fail> {
+        let stale = |why: String| {
+            Fail::unchecked("stale-head", why)
+                .detail("url", self.url)
+                .detail("project", self.project.name.as_str())
+        };
+        let seen = memory.logs.get(&self.policy.log.origin);
+        let project = memory.projects.get(&hex32(&self.project.id));
+        let known = seen.map(|s| s.size).max(project.map(|p| p.size));
+        if known.is_some_and(|known| checkpoint.size < known) {
+            return Err(stale("the answer is older than what is remembered of this log".into())
+                .detail("expected", format!("tree size {} or later", known.unwrap_or_default()))
+                .detail("got", format!("tree size {}", checkpoint.size))
+                .hint("try again later, or at another mirror: what was revoked or withdrawn since is not in this answer"));
+        }
+        let now = now().max(seen.map_or(0, |s| s.view_time));
+        let view_time = Some(checkpoint.view_time).filter(|time| *time > 0);
+        max_age(self.policy, view_time, now).map_err(|r| {
+            stale(format!("the witnesses' view of the log is too old: {r}"))
+                .hint("try again later: the log or its witnesses stand still, or an old answer is served there")
+        })
+    }
+
+    fn head(&self) -> Result<(String, Head), Fail> {
+        let mut answer = self.api("head", MAX_HEAD)?;
+        let checkpoint = answer.get("checkpoint").and_then(Value::as_str);
+        let checkpoint = checkpoint
+            .ok_or_else(|| self.bad("it has no checkpoint"))?
+            .to_owned();
+        let mut head = answer.get_mut("head").map(Value::take).unwrap_or_default();
+        if let Some(fields) = head.as_object_mut() {
+            // Proofs about withdrawals belong to one release.
+            fields.insert("withdrawn".into(), Value::Object(serde_json::Map::new()));
+        }
+        let head: Head = ledger::json::typed(head).map_err(|e| self.bad(e))?;
+        head.state.check_sets().map_err(|e| self.bad(e))?;
+        Ok((checkpoint, head))
+    }
+
+    /// The log indexes that the head's `leaves` is the tree of.
+    fn indexes(&self, head: &SeenHead) -> Result<Vec<u64>, Fail> {
+        let want = &head.state.leaves;
+        let (mut indexes, mut tree): (Vec<u64>, _) = (Vec::new(), Compact::new());
+        while tree.size() < want.size {
+            let from = indexes.last().map_or(0, |last| last + 1);
+            let answer = self.api(&format!("entries?from={from}"), MAX_INDEXES)?;
+            let list = answer.get("indexes").and_then(Value::as_array);
+            let list = list.ok_or_else(|| self.bad("it lists no indexes"))?;
+            if list.is_empty() {
+                break;
+            }
+            for index in list {
+                let index = index
+                    .as_u64()
+                    .ok_or_else(|| self.bad("an index is no number"))?;
+                if index < indexes.last().map_or(0, |last| last + 1) || index >= head.size {
+                    // It may have grown meanwhile; that is not part of this head.
+                    continue;
+                }
+                if tree.size() < want.size {
+                    indexes.push(index);
+                    tree.push(leaf_hash(&index.to_be_bytes()));
+                }
+            }
+            // One that only repeats itself would go on for ever.
+            let grown = indexes.last().is_some_and(|last| *last >= from);
+            if answer.get("next").is_none() || !grown {
+                break;
+            }
+        }
+        if tree.size() == want.size && tree.root() == want.root {
+            return Ok(indexes);
+        }
+        // Not signed by anybody, so no evidence: the list may be damaged or lag.
+        Err(self.bad(format!(
+            "the entries that it lists for the project are not those that its head commits to ({} of {})",
+            tree.size(),
+            want.size
+        )))
+    }
+
+    fn leaves(
+        &self,
+        checkpoint: &SeenCheckpoint,
+        indexes: &[u64],
+    ) -> Result<Vec<(u64, Leaf)>, Fail> {
+        let size = checkpoint.size;
+        let root = from_hex32(&checkpoint.root).ok_or_else(|| self.bad("a malformed root"))?;
+        let tiles = Kept {
+            inner: Tiles {
+                fetcher: self.fetcher,
+                url: self.url,
+            },
+            tiles: RefCell::default(),
+        };
+        let bar = match indexes.len() {
+            ..1000 => ProgressBar::hidden(),
+            many => ProgressBar::new(many as u64).with_message("reading the project's entries"),
+        };
+        let mut bundle: (u64, Vec<Vec<u8>>) = (u64::MAX, Vec::new());
+        let mut leaves = Vec::with_capacity(indexes.len());
+        for index in indexes {
+            let tile = index / u64::from(TILE_WIDTH);
+            if bundle.0 != tile {
+                bundle = (tile, self.bundle(&tiles.inner, tile, size)?);
+            }
+            let at = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+            let bytes = bundle.1.get(at);
+            let bytes = bytes.ok_or_else(|| self.bad(format!("entry {index} is not there")))?;
+            let proof = prove_inclusion(*index, size, &tiles).map_err(|e| match e {
+                TreeError::Read(fail) => fail,
+                other => self.bad(other),
+            })?;
+            tlog::proof::verify_inclusion(&leaf_hash(bytes), *index, size, &proof, &root)
+                .map_err(|e| self.bad(format!("entry {index}: {e}")))?;
+            let leaf = Leaf::parse(bytes).map_err(|e| {
+                self.wrong(
+                    e.kind(),
+                    format!("entry {index}, which the head counts as the project's: {e}"),
+                )
+            })?;
+            leaves.push((*index, leaf));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(leaves)
+    }
+
+    fn bundle(&self, tiles: &Tiles<'_>, index: u64, size: u64) -> Result<Vec<Vec<u8>>, Fail> {
+        let path = |width| EntryTile { index, width }.path();
+        let max = usize::from(TILE_WIDTH) * (MAX_ENTRY_BYTES + 2);
+        let (bytes, width) = tiles.partial_or_full(&path, width_at(size, 0, index), max)?;
+        parse_bundle(&bytes, width).map_err(|e| self.bad(e))
+    }
+
+    /// What the entries come to is what the map has.
+    fn fold(&self, leaves: &[(u64, Leaf)], head: &SeenHead) -> Result<Fold, Fail> {
+        let mut fold = Fold::new(&self.policy.log.origin);
+        for (index, leaf) in leaves {
+            fold.skip_to(*index);
+            // The signatures too: that the log counts a statement does not make it the project's.
+            fold.check_logged(leaf, None).map_err(|e| {
+                self.wrong(
+                    "wrong-state",
+                    format!("the head counts entry {index} as accepted, and the rules do not: {e}"),
+                )
+            })?;
+            fold.follow(leaf, true);
+        }
+        if fold.state(&self.project.id).as_ref() == Some(&head.state) {
+            return Ok(fold);
+        }
+        Err(self.wrong(
+            "wrong-state",
+            "the state that the log's head commits to is not what the project's entries come to",
+        ))
+    }
+}
+
+/// Tiles, each fetched once.
+struct Kept<'a> {
+    inner: Tiles<'a>,
+    tiles: RefCell<HashMap<(u8, u64, u16), Vec<u8>>>,
+}
+
+impl HashReader for Kept<'_> {
+    type Error = Fail;
+
+    fn tile(&self, level: u8, index: u64, width: u16) -> Result<Vec<u8>, Fail> {
+        let mut tiles = self.tiles.borrow_mut();
+        let key = (level, index, width);
+        if let Some(bytes) = tiles.get(&key) {
+            return Ok(bytes.clone());
+        }
+        let bytes = self.inner.tile(level, index, width)?;
+        if tiles.len() >= KEPT {
+            tiles.clear();
+        }
+        tiles.insert(key, bytes.clone());
+        Ok(bytes)
+    }
+}
