@@ -6,7 +6,7 @@
 //! refused anyway. The bytes are then verified as they came.
 
 use super::common::{
-    PolicyArgs, load_memory, load_policy, now, refused_to_fail, remember, state_path,
+    PolicyArgs, learn_shown, load_memory, load_policy, now, refused_to_fail, remember, state_path,
 };
 use super::refresh::{released, take_up};
 use super::verify::{parse_bundle, verdict_json, verdict_line};
@@ -145,21 +145,28 @@ impl<'a> Prepared<'a> {
     /// bundle against what it says of the artifact, and that its log still shows the history that
     /// is remembered; the size is known after it.
     pub(crate) fn check_bundle(&mut self) -> Result<(), Fail> {
-        if self.policy.log.url.is_some() {
-            take_up(
-                &self.fetcher,
-                &self.policy,
-                &self.project,
-                (&self.state, &mut self.memory),
-                &mut self.bundle,
-            )
-            .map_err(|f| f.detail("url", self.args.url.as_str()))?
-            .warn();
-        }
+        let at = (self.state.as_path(), &mut self.memory);
+        take_up(
+            &self.fetcher,
+            &self.policy,
+            &self.project,
+            at,
+            &mut self.bundle,
+        )
+        .map_err(|f| f.detail("url", self.args.url.as_str()))?
+        .warn();
         // Where the leaf cannot be read or lacks the name, the verifier says so.
         let (sha256, size) = released(&self.bundle, &self.name).unwrap_or(([0; 32], 0));
         self.size = size;
-        let verdict = self.judge(sha256, size)?;
+        let verdict = match self.judge(sha256, size) {
+            Ok(verdict) => verdict,
+            Err(refused) => {
+                let at = (self.state.as_path(), &mut self.memory);
+                // The refusal stands, whether the log can be asked about its history or not.
+                let _ = learn_shown(&self.fetcher, &self.policy, &self.project, at, &self.bundle);
+                return Err(refused);
+            }
+        };
         super::history::check(
             &self.fetcher,
             &self.policy.log,

@@ -1,8 +1,8 @@
 //! `countersign verify FILE…`: offline; opens no socket, but with `--online`.
 
 use super::common::{
-    PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
-    time,
+    PolicyArgs, hash_file, learn_refused, load_memory, load_policy, now, refused_to_fail, remember,
+    state_path, time,
 };
 use super::refresh::take_up;
 use super::sign::says;
@@ -253,7 +253,10 @@ fn one(
         size,
     };
     let verdict = crate::verify::verify(&artifact, &wanted, &bundle, policy, memory, now())
-        .map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
+        .map_err(|r| {
+            learn_refused(state, memory, policy, project, &bundle);
+            refused_to_fail(&r, policy, project, &bundle)
+        })?;
     let shown = file.display().to_string();
     let line = if args.json {
         verdict_json(&verdict, policy, &project.name, &shown, &sha256, size).to_string()

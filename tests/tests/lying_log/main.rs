@@ -7,3 +7,4 @@ mod answers;
 mod bench;
 mod liar;
 mod stub;
+mod views;
