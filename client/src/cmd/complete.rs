@@ -2,6 +2,7 @@
 //! to the log indexes of all of it, each leaf is proven to be in the log, and what they come to
 //! is the state that the ledger map has (docs/formats.md, "State documents").
 
+mod effect;
 mod replay;
 
 use super::common::learn_head;

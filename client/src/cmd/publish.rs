@@ -1,8 +1,7 @@
 //! `countersign publish FILE…`: one statement for all artifacts of a version.
 
 use super::common::{
-    PassphraseArgs, PolicyArgs, hash_file, load_memory, load_policy, log_url, now, read_key,
-    refused_to_fail, state_path, write_atomic,
+    PassphraseArgs, PolicyArgs, hash_file, load_policy, log_url, read_key, write_atomic,
 };
 use super::complete::Standing;
 use super::say::{Desk, LogArgs};
@@ -10,8 +9,7 @@ use super::sign::{send, write_prepared};
 use super::verify::parse_bundle;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
-use crate::policy::{Policy, ProjectPolicy};
-use crate::verify::{Artifact, Wanted};
+use crate::policy::Policy;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use keys::Signer;
@@ -124,7 +122,9 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
             "the log has not taken this in yet; publish again later",
         )
     })?;
-    check(args, &policy, project, &hashed, &bytes)?;
+    let bundle = parse_bundle(&bytes)?;
+    let mut desk = Desk::at(log, policy.clone(), &args.policy, fetcher)?;
+    desk.released(project, &subjects, Some(&args.version), &bundle)?;
     write_sums(&hashed)?;
     for h in &hashed {
         let mut path = h.path.clone().into_os_string();
@@ -219,36 +219,6 @@ fn hash_all(args: &PublishArgs) -> Result<Vec<Hashed>, Fail> {
     // The same files in another order are the same release.
     hashed.sort_by(|a, b| a.subject.name.cmp(&b.subject.name));
     Ok(hashed)
-}
-
-/// What the log answered must verify for every artifact, as a downloader would.
-fn check(
-    args: &PublishArgs,
-    policy: &Policy,
-    project: &ProjectPolicy,
-    hashed: &[Hashed],
-    bytes: &[u8],
-) -> Result<(), Fail> {
-    let bundle = parse_bundle(bytes)?;
-    let memory = load_memory(&state_path(&args.policy)?)?;
-    // A release that was public for no time at all cannot meet a minimum age yet.
-    let mut policy = policy.clone();
-    policy.min_age = None;
-    for h in hashed {
-        let artifact = Artifact {
-            name: &h.subject.name,
-            sha256: h.subject.sha256,
-            size: h.subject.size.unwrap_or(0),
-        };
-        let wanted = Wanted {
-            project,
-            version: Some(&args.version),
-            no_rollback: false,
-        };
-        crate::verify::verify(&artifact, &wanted, &bundle, &policy, &memory, now())
-            .map_err(|r| refused_to_fail(&r, &policy, project, &bundle).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"))?;
-    }
-    Ok(())
 }
 
 /// `SHA256SUMS` beside the artifacts, in the form that `sha256sum -c` reads: one in each

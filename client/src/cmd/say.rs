@@ -2,21 +2,23 @@
 //! makes one. Its three steps can be taken apart: `--prepare FILE`, `sign`, `submit`.
 
 use super::common::{
-    PassphraseArgs, PolicyArgs, learn_head, load_memory, load_policy, log_url, now, read_key,
-    refused_to_fail, state_path,
+    PassphraseArgs, PolicyArgs, learn_head, learn_shown, load_memory, load_policy, log_url, now,
+    read_key, refused_to_fail, state_path,
 };
 use super::complete::{Complete, complete};
+use super::history;
 use super::sign::{send, write_prepared};
 use super::verify::parse_bundle;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::memory::{Memory, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
-use crate::verify::verify_logged;
+use crate::verify::{Artifact, Wanted, verify, verify_logged};
 use clap::Args;
 use keys::{SecretKey, Signer};
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use ledger::envelope::Envelope;
+use ledger::statement::{Statement, Subject};
 use ledger::{Hash, hex32};
 use serde_json::json;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -69,11 +71,22 @@ pub(crate) struct Desk {
 impl Desk {
     /// Opens what `args` name.
     pub(crate) fn open(args: &LogArgs) -> Result<Self, Fail> {
-        let mut policy = load_policy(&args.policy)?;
-        policy.log.url = Some(log_url(args.log.as_deref(), Some(&policy))?);
-        let state = state_path(&args.policy)?;
-        let memory = load_memory(&state)?;
+        let policy = load_policy(&args.policy)?;
+        let url = log_url(args.log.as_deref(), Some(&policy))?;
         let fetcher = Fetcher::new(args.ca_file.as_deref())?;
+        Self::at(url, policy, &args.policy, fetcher)
+    }
+
+    /// The same of a policy that is loaded, with the log at `url`.
+    pub(crate) fn at(
+        url: String,
+        mut policy: Policy,
+        args: &PolicyArgs,
+        fetcher: Fetcher,
+    ) -> Result<Self, Fail> {
+        policy.log.url = Some(url);
+        let state = state_path(args)?;
+        let memory = load_memory(&state)?;
         Ok(Self {
             policy,
             fetcher,
@@ -107,6 +120,69 @@ impl Desk {
         let (policy, memory) = (&self.policy, &self.memory);
         verify_logged(&project.id, statement, bundle, policy, memory, now())
             .map_err(|r| refused_to_fail(&r, policy, project, bundle))
+    }
+
+    /// What a log answered to a statement that was sent to it: the statement is in the log, the
+    /// log still shows the history that is remembered, and the statement has its effect in the
+    /// project's whole history. What is proven is remembered.
+    pub(crate) fn taken(
+        &mut self,
+        project: &ProjectPolicy,
+        (envelope, statement): (&Envelope, &Statement),
+        bundle: &Bundle,
+    ) -> Result<SeenCheckpoint, Fail> {
+        let index = bundle.entry.index;
+        let sent = |fail: Fail| {
+            fail.detail("entry", index.to_string())
+                .detail("sent", "the log says that it took the statement in: look with `countersign keys list` what became of it")
+        };
+        let shown = self.logged(project, &envelope.pae_hash(), bundle);
+        let (checkpoint, head) = shown.map_err(sent)?;
+        let seen = self.memory.logs.get(&self.policy.log.origin).cloned();
+        let before = seen.as_ref().map(|seen| seen.size);
+        let log = &self.policy.log;
+        let first = &bundle.first;
+        history::check(&self.fetcher, log, seen.as_ref(), first, &checkpoint).map_err(sent)?;
+        let at = (self.state.as_path(), &mut self.memory);
+        learn_head(at.0, at.1, &self.policy, &project.id, &checkpoint, &head)?;
+        let complete = self.complete(project).map_err(sent)?;
+        complete.takes_effect(&project.id, (envelope, statement), index, before)?;
+        Ok(checkpoint)
+    }
+
+    /// What a log answered to a release that was sent to it verifies for each of its artifacts,
+    /// as it will for a downloader, and is of the history that is remembered. What is proven is
+    /// remembered, also where the release is refused.
+    pub(crate) fn released(
+        &mut self,
+        project: &ProjectPolicy,
+        artifacts: &[Subject],
+        version: Option<&str>,
+        bundle: &Bundle,
+    ) -> Result<(), Fail> {
+        // A release that was public for no time at all cannot meet a minimum age yet.
+        let mut policy = self.policy.clone();
+        policy.min_age = None;
+        let wanted = Wanted {
+            project,
+            version,
+            no_rollback: false,
+        };
+        let refused = artifacts.iter().find_map(|subject| {
+            let artifact = Artifact {
+                name: &subject.name,
+                sha256: subject.sha256,
+                size: subject.size.unwrap_or(0),
+            };
+            verify(&artifact, &wanted, bundle, &policy, &self.memory, now()).err()
+        });
+        let refused = refused.map(|r| refused_to_fail(&r, &policy, project, bundle).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"));
+        let at = (self.state.as_path(), &mut self.memory);
+        let learnt = learn_shown(&self.fetcher, &policy, project, at, bundle);
+        match refused {
+            Some(fail) => Err(fail),
+            None => learnt,
+        }
     }
 
     /// All that the log has accepted for the project, proven.
@@ -223,17 +299,12 @@ pub(crate) fn say(
         )
     })?;
     let bundle = parse_bundle(&bytes)?;
-    let statement = envelope.pae_hash();
-    let (checkpoint, head) = desk.logged(project, &statement, &bundle).map_err(|fail| {
-        fail.hint(
-            "the log accepted the statement, but does not prove under your own policy that it stands: look again with `countersign keys list`",
-        )
-    })?;
-    let at = (desk.state.as_path(), &mut desk.memory);
-    learn_head(at.0, at.1, &desk.policy, &project.id, &checkpoint, &head)?;
+    let said =
+        Statement::parse(&envelope.payload).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    let checkpoint = desk.taken(project, (&envelope, &said), &bundle)?;
     Ok(Said::Logged {
         index: bundle.entry.index,
-        statement,
+        statement: envelope.pae_hash(),
         size: checkpoint.size,
     })
 }

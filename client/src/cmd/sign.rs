@@ -1,15 +1,11 @@
 //! `countersign sign` and `submit`: the second and third step of a statement that several
 //! people sign on several machines.
 
-use super::common::{
-    PassphraseArgs, PolicyArgs, load_memory, load_policy, log_url, now, read_key, refused_to_fail,
-    state_path, write_atomic,
-};
+use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, read_key, write_atomic};
+use super::say::Desk;
 use super::verify::parse_bundle;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
-use crate::policy::{Policy, ProjectPolicy};
-use crate::verify::{Artifact, Wanted};
 use clap::Args;
 use ledger::envelope::Envelope;
 use ledger::statement::{Body, Statement, Withdrawn};
@@ -255,10 +251,12 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
         ),
         (body, Some((policy, project))) => {
             if let Some(bytes) = &answer {
+                let bundle = parse_bundle(bytes)?;
+                let mut desk = Desk::at(log, policy.clone(), &args.policy, fetcher)?;
                 if matches!(body, Body::Release(_)) {
-                    check_release(args, policy, project, &statement, bytes)?;
+                    desk.released(project, &statement.subject, None, &bundle)?;
                 } else {
-                    check_logged(args, policy, project, &envelope, bytes)?;
+                    desk.taken(project, (&envelope, &statement), &bundle)?;
                 }
             }
         }
@@ -272,52 +270,6 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
             Some(path) => write_atomic(path, &bundle)?,
             None => sayln!("{}", String::from_utf8_lossy(&bundle)),
         },
-    }
-    Ok(())
-}
-
-/// What the log answered must prove that the statement stands.
-fn check_logged(
-    args: &SubmitArgs,
-    policy: &Policy,
-    project: &ProjectPolicy,
-    envelope: &Envelope,
-    bytes: &[u8],
-) -> Result<(), Fail> {
-    let bundle = parse_bundle(bytes)?;
-    let memory = load_memory(&state_path(&args.policy)?)?;
-    let pae = envelope.pae_hash();
-    crate::verify::verify_logged(&project.id, &pae, &bundle, policy, &memory, now())
-        .map(drop)
-        .map_err(|r| refused_to_fail(&r, policy, project, &bundle).hint("the log accepted the statement, but answered with a bundle that your own policy refuses; nothing was written"))
-}
-
-/// What the log answered must verify for every artifact that was submitted.
-fn check_release(
-    args: &SubmitArgs,
-    policy: &Policy,
-    project: &ProjectPolicy,
-    statement: &Statement,
-    bytes: &[u8],
-) -> Result<(), Fail> {
-    let bundle = parse_bundle(bytes)?;
-    let memory = load_memory(&state_path(&args.policy)?)?;
-    // A release that was public for no time at all cannot meet a minimum age yet.
-    let mut policy = policy.clone();
-    policy.min_age = None;
-    let wanted = Wanted {
-        project,
-        version: None,
-        no_rollback: false,
-    };
-    for subject in &statement.subject {
-        let artifact = Artifact {
-            name: &subject.name,
-            sha256: subject.sha256,
-            size: subject.size.unwrap_or(0),
-        };
-        crate::verify::verify(&artifact, &wanted, &bundle, &policy, &memory, now())
-            .map_err(|r| refused_to_fail(&r, &policy, project, &bundle).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"))?;
     }
     Ok(())
 }

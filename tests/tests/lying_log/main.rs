@@ -5,6 +5,7 @@
 
 mod answers;
 mod bench;
+mod effects;
 mod liar;
 mod stub;
 mod views;

@@ -1,0 +1,153 @@
+//! What is said to have happened has happened: a statement that was sent is in the log, in the
+//! history that is remembered, and counts.
+
+use super::bench::{Bench, ROOTS};
+use super::liar::Liar;
+use super::stub::{Stub, forward};
+use ledger::statement::{Revocation, Target};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+#[test]
+fn a_withdrawal_that_became_void_is_not_reported_as_made_when_it_is_said_again() {
+    let bench = Bench::new();
+    bench.published("1.0", "release1");
+    let withdraw = "withdraw --project acme/tool --version 1.0 --reason bug --yes --key";
+    bench.ok(&format!("{withdraw} release1"));
+    // Said again while it stands it is the same entry, and that is no failure.
+    bench.ok(&format!("{withdraw} release1"));
+    let old = bench.id("release1");
+    bench.ok("keys generate --unencrypted --out release2");
+    bench.ok(&format!("keys rotate --old {old} --new release2 {ROOTS}"));
+    let since = bench.json("releases acme/tool --json")["releases"][0]["index"].clone();
+    let revocation = Revocation {
+        project: bench.project_id(),
+        target: Target::Key(ledger::from_hex32(&old).unwrap()),
+        reason: "stolen".into(),
+        compromised_since: Some(since.as_u64().unwrap() + 1),
+    };
+    let payload = revocation.to_payload().unwrap();
+    bench.signed("revocation.json", payload, &["root1", "root2"]);
+    bench.ok("submit revocation.json");
+    let standing = || bench.json("releases acme/tool --json")["releases"][0]["standing"].clone();
+    assert_eq!(standing(), "stands");
+    bench.refused(2, "no-effect", &format!("{withdraw} release2"));
+    assert_eq!(standing(), "stands");
+    bench.ok(&withdraw
+        .replace("bug", "a~bug")
+        .replace("--key", "--key release2"));
+    assert_eq!(standing(), "withdrawn");
+}
+
+#[test]
+fn a_note_that_a_later_one_has_replaced_is_not_reported_as_made_when_it_is_said_again() {
+    let bench = Bench::new();
+    let id = bench.id("release1");
+    let note = |custody: &str| {
+        format!("keys note {id} --project acme/tool --custody {custody} --key root1")
+    };
+    bench.ok(&note("A"));
+    bench.ok(&note("A"));
+    bench.ok(&note("B"));
+    bench.refused(2, "no-effect", &note("A"));
+    bench.ok(&note("C"));
+}
+
+#[test]
+fn a_log_that_takes_a_statement_in_and_does_not_count_it_is_caught() {
+    let mut bench = Bench::new();
+    bench.published("1.0", "release1");
+    let id = bench.id("release1");
+    bench.ok("project update acme/tool --contact mailto:b@acme.example --prepare next.json");
+    bench.ok("sign next.json --key root1 --key root2");
+    let says = [
+        format!("keys revoke {id} --reason stolen {ROOTS}"),
+        format!("keys note {id} --project acme/tool --owner ops --key root1"),
+        "withdraw --project acme/tool --version 1.0 --reason bug --key release1 --yes".to_owned(),
+        "submit next.json".to_owned(),
+    ];
+    for (what, counts) in says.iter().flat_map(|what| [(what, false), (what, true)]) {
+        let mut liar = Liar::new(&bench.path("log"), &bench.url, |leaf| leaf);
+        liar.counts = counts;
+        let liar = Mutex::new(liar);
+        let log = Stub::serve(move |request| liar.lock().unwrap().answer(request));
+        let _ = std::fs::remove_file(bench.path("l.json"));
+        bench.machine(("l.json", "l.toml"), &[&log.url], |_| ());
+        match counts {
+            true => drop(bench.ok(what)),
+            false => drop(bench.refused(1, "not-counted", what)),
+        }
+        bench.home();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let name = to.join(entry.file_name());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&entry.path(), &name),
+            kind if kind.is_file() => drop(std::fs::copy(entry.path(), name).unwrap()),
+            _ => (),
+        }
+    }
+}
+
+#[test]
+fn a_log_that_answers_from_another_history_is_caught_and_not_remembered() {
+    let mut bench = Bench::new();
+    bench.published("1.0", "release1");
+    bench.server.take().unwrap().stop().unwrap();
+    // Two servers with the same keys and the same beginning.
+    copy(&bench.path("log"), &bench.path("fork"));
+    let (one, other) = (bench.serve("log"), bench.serve("fork"));
+    for (server, state, versions) in [
+        (&one, "state.json", &["1.1"][..]),
+        (&other, "other.json", &["2.0", "2.1", "2.2"]),
+    ] {
+        bench.machine((state, "at.toml"), &[&server.url], |_| ());
+        versions.iter().for_each(|v| bench.published(v, "release1"));
+    }
+    let remembered = std::fs::read(bench.path("state.json")).unwrap();
+    let (a, b, posted) = (one.url.clone(), other.url.clone(), AtomicBool::new(false));
+    // What is read is of the one, until something is said: that is answered by the other.
+    let split = Stub::serve(move |request| {
+        if request.method == "POST" {
+            posted.store(true, Relaxed);
+        }
+        forward(if posted.load(Relaxed) { &b } else { &a }, request)
+    });
+    let id = bench.id("release1");
+    std::fs::write(bench.path("tool-3.0"), "the tool").unwrap();
+    bench.machine(("state.json", "split.toml"), &[&split.url], |_| ());
+    let note = format!("keys note {id} --project acme/tool --owner ops --key root1");
+    let said = bench.refused(1, "not-consistent", &note);
+    assert!(said.contains("remembered:"), "{said}");
+    let now = || std::fs::read(bench.path("state.json")).unwrap();
+    assert!(now() == remembered, "the other history is remembered");
+    let publish = "publish tool-3.0 --project acme/tool --version 3.0 --key release1";
+    bench.refused(1, "not-consistent", publish);
+    assert!(now() == remembered, "the other history is remembered");
+    assert!(!bench.path("tool-3.0.bundle").exists());
+}
+
+#[test]
+fn what_publish_and_submit_prove_is_remembered() {
+    let bench = Bench::new();
+    bench.published("1.0", "release1");
+    let before = bench.remembered();
+    bench.published("1.1", "release1");
+    let after = bench.remembered();
+    assert!(after > before);
+    std::fs::write(bench.path("tool-1.2"), "the tool").unwrap();
+    bench.ok("publish tool-1.2 --project acme/tool --version 1.2 --prepare next.json");
+    bench.ok("sign next.json --key release1");
+    bench.ok("submit next.json");
+    let submitted = bench.remembered();
+    assert!(submitted > after);
+    bench.ok("project update acme/tool --contact mailto:b@acme.example --prepare next.json");
+    bench.ok("sign next.json --key root1 --key root2");
+    bench.ok("submit next.json");
+    assert!(bench.remembered() > submitted);
+}
