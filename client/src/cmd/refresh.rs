@@ -3,8 +3,8 @@
 //! judge by it.
 
 use super::common::{
-    PolicyArgs, learn_head, load_memory, load_policy, now, refused_to_fail, state_path,
-    write_atomic,
+    PolicyArgs, learn_head, learn_shown, load_memory, load_policy, now, refused_to_fail,
+    state_path, write_atomic,
 };
 use super::history;
 use super::verify::read_bundle;
@@ -120,12 +120,13 @@ impl Asked<'_> {
                 .hint("try again later; an old answer may be served there"));
         }
         let same = |has: &SeenCheckpoint| (has.size, &has.root) == (new.size, &new.root);
+        let log = &policy.log;
         if has.is_some_and(|has| same(&has) && new.view_time <= has.view_time) {
+            history::check(self.fetcher, log, seen, &own.first, &new)?;
             return Ok(None);
         }
 
         // One history with the bundle's first checkpoint, and with the remembered one.
-        let log = &policy.log;
         let consistency = history::connect(
             self.fetcher,
             log,
@@ -328,8 +329,9 @@ fn one(
         sha256,
         size,
     };
-    let verdict = verify(&artifact, &wanted, &bundle, policy, memory, now())
-        .map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
+    let verdict = verify(&artifact, &wanted, &bundle, policy, memory, now());
+    learn_shown(fetcher, policy, project, (state, memory), &bundle)?;
+    let verdict = verdict.map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
     let size = verdict.proven.checkpoint.size;
     let newer = matches!(taken, Taken::Newer);
     if args.json {

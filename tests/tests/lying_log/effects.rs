@@ -110,6 +110,10 @@ fn a_log_that_answers_from_another_history_is_caught_and_not_remembered() {
         versions.iter().for_each(|v| bench.published(v, "release1"));
     }
     let remembered = std::fs::read(bench.path("state.json")).unwrap();
+    // A bundle that is of the other's newest view is not simply up to date.
+    bench.machine(("state.json", "at.toml"), &[&other.url], |_| ());
+    bench.refused(1, "not-consistent", "refresh tool-2.2");
+    bench.refused(1, "not-consistent", "verify tool-2.2 --online");
     let (a, b, posted) = (one.url.clone(), other.url.clone(), AtomicBool::new(false));
     // What is read is of the one, until something is said: that is answered by the other.
     let split = Stub::serve(move |request| {

@@ -168,6 +168,11 @@ fn a_revocation_that_was_seen_once_is_remembered_though_the_release_is_refused()
         "keys revoke {id} --reason stolen --compromised-since {index} {ROOTS}"
     ));
     bench.refused(1, "void", "refresh tool-1.0");
+    // A third machine asks, and the log has nothing newer than its bundle: that is remembered too.
+    let log = bench.url.clone();
+    bench.machine(("third.json", "third.toml"), &[&log], |_| ());
+    bench.refused(1, "void", "refresh tool-1.0");
+    assert!(bench.remembered() > index);
     // Another machine, offline: no address to ask.
     bench.machine(("offline.json", "offline.toml"), &[], |_| ());
     let void = "verify tool-1.0";
@@ -208,4 +213,32 @@ fn get_and_run_ask_mirrors_where_the_policy_has_no_other_address_and_say_so_wher
     // What the mirror showed is remembered, and binds where nobody is asked.
     let said = bench.client(&run);
     assert!(said.err.contains("[void]"), "{}", said.err);
+}
+
+#[test]
+fn what_get_refuses_binds_the_bundle_from_before_too() {
+    let mut bench = bench();
+    let served = bench.path("served");
+    std::fs::create_dir(&served).unwrap();
+    std::fs::copy(bench.path("tool-1.0"), served.join("tool-1.0")).unwrap();
+    std::fs::copy(bench.path("tool-1.0.bundle"), bench.path("first.bundle")).unwrap();
+    let id = bench.id("release1");
+    bench.ok(&format!(
+        "keys revoke {id} --reason stolen --compromised-since 2 {ROOTS}"
+    ));
+    bench.refused(1, "void", "refresh tool-1.0");
+    std::fs::copy(
+        bench.path("tool-1.0.bundle"),
+        served.join("tool-1.0.bundle"),
+    )
+    .unwrap();
+    let storage = countersign_tests::Storage::serve(&served).unwrap();
+    // Nobody is asked: what the bundle itself proves is all that is known.
+    bench.machine(("g.json", "g.toml"), &[], |_| ());
+    let first = "verify tool-1.0 --bundle first.bundle";
+    bench.ok(first);
+    let get = format!("get {}/tool-1.0 --version 1.0 -o got", storage.url);
+    bench.refused(1, "void", &get);
+    bench.refused(1, "void", first);
+    assert!(!bench.path("got").exists());
 }
