@@ -999,7 +999,7 @@ fn a_log_that_does_not_connect_to_what_is_remembered_is_refused() {
     assert_eq!(g.tile.len(), 7 * 32, "the log of two releases has 7 leaves");
     let mut other = g.tile.clone();
     other[0] ^= 1;
-    let error = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let error = b"HTTP/1.1 500 Oops\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec();
     let page = |body: &[u8]| {
         let mut page = Vec::new();
         whole(&mut page, body).unwrap();

@@ -6,8 +6,9 @@
 //! refused anyway. The bytes are then verified as they came.
 
 use super::common::{
-    PolicyArgs, learn_shown, load_memory, load_policy, now, refused_to_fail, remember, state_path,
+    PolicyArgs, load_memory, load_policy, now, refused_to_fail, remember, state_path,
 };
+use super::learn::learn_shown;
 use super::refresh::{released, take_up};
 use super::verify::{parse_bundle, verdict_json, verdict_line};
 use crate::fail::Fail;

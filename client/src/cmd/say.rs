@@ -2,11 +2,12 @@
 //! makes one. Its three steps can be taken apart: `--prepare FILE`, `sign`, `submit`.
 
 use super::common::{
-    PassphraseArgs, PolicyArgs, learn_head, learn_shown, load_memory, load_policy, log_url, now,
-    read_key, refused_to_fail, state_path,
+    PassphraseArgs, PolicyArgs, learn_head, load_memory, load_policy, log_url, now, read_key,
+    refused_to_fail, state_path,
 };
 use super::complete::{Complete, complete};
 use super::history;
+use super::learn::learn_shown;
 use super::sign::{send, write_prepared};
 use super::verify::parse_bundle;
 use crate::fail::{Fail, visible};

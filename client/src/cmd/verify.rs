@@ -1,9 +1,10 @@
 //! `countersign verify FILE…`: offline; opens no socket, but with `--online`.
 
 use super::common::{
-    PolicyArgs, hash_file, learn_refused, load_memory, load_policy, now, refused_to_fail, remember,
-    state_path, time,
+    PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
+    time,
 };
+use super::learn::learn_refused;
 use super::refresh::take_up;
 use super::sign::says;
 use crate::fail::{Fail, visible};

@@ -114,6 +114,13 @@ fn a_log_that_answers_from_another_history_is_caught_and_not_remembered() {
     bench.machine(("state.json", "at.toml"), &[&other.url], |_| ());
     bench.refused(1, "not-consistent", "refresh tool-2.2");
     bench.refused(1, "not-consistent", "verify tool-2.2 --online");
+    // Nor is one whose entry the log has never had: the log's answer does not go on from it.
+    bench.machine(("fresh.json", "at.toml"), &[&one.url], |_| ());
+    let said = bench.refused(1, "not-consistent", "verify tool-2.0 --online");
+    assert!(
+        said.contains("  bundle: ") && said.contains("  now: "),
+        "{said}"
+    );
     let (a, b, posted) = (one.url.clone(), other.url.clone(), AtomicBool::new(false));
     // What is read is of the one, until something is said: that is answered by the other.
     let split = Stub::serve(move |request| {
