@@ -2,130 +2,9 @@
 //! two roots, and what its owner and its downloaders do.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use countersign_tests::{Process, Said, binary, run};
+use countersign_tests::bench::{ROOTS, bench};
 use serde_json::Value;
 use std::path::PathBuf;
-use std::process::Command;
-
-struct Bench {
-    dir: tempfile::TempDir,
-    server: Option<Process>,
-    url: String,
-    state: &'static str,
-}
-
-impl Bench {
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn client(&self, args: &str) -> Said {
-        let mut command = Command::new(binary("countersign").unwrap());
-        command
-            .args(args.split_whitespace().map(|a| a.replace('~', " ")))
-            .env("COUNTERSIGN_STATE", self.path(self.state))
-            .env("COUNTERSIGN_POLICY", self.path("policy.toml"))
-            .current_dir(self.dir.path());
-        run(command).unwrap()
-    }
-
-    /// Arguments between blanks; `~` stands for a blank within one.
-    fn ok(&self, args: &str) -> String {
-        let said = self.client(args);
-        assert_eq!(said.code, 0, "{args}\n{}", said.err);
-        String::from_utf8(said.out).unwrap()
-    }
-
-    fn refused(&self, code: i32, kind: &str, args: &str) -> String {
-        let said = self.client(args);
-        assert!(
-            said.err.contains(&format!("[{kind}]")),
-            "{args}: want {kind}\n{}",
-            said.err
-        );
-        assert_eq!(said.code, code, "{args}\n{}", said.err);
-        assert!(said.err.contains("hint:"), "{args}\n{}", said.err);
-        said.err
-    }
-
-    fn json(&self, args: &str) -> Value {
-        serde_json::from_str(&self.ok(args)).unwrap()
-    }
-
-    fn server(&self, args: &[&str]) -> Said {
-        let mut command = Command::new(binary("countersign-server").unwrap());
-        command.args(args).arg("--data").arg(self.path("log"));
-        run(command).unwrap()
-    }
-
-    fn serve(&mut self) {
-        let mut command = Command::new(binary("countersign-server").unwrap());
-        command.arg("serve").arg("--data").arg(self.path("log"));
-        command.args(["--admit", "open", "--listen"]);
-        // The second time at the same address, which the policy has.
-        command.arg(self.url.strip_prefix("http://").unwrap_or("127.0.0.1:0"));
-        let server = Process::start(command).unwrap();
-        self.url = server.url.clone();
-        self.server = Some(server);
-    }
-
-    fn stop(&mut self) {
-        self.server.take().unwrap().stop().unwrap();
-    }
-
-    fn id(&self, key: &str) -> String {
-        let shown = self.json(&format!("keys show {key} --json"));
-        shown["id"].as_str().unwrap().to_owned()
-    }
-
-    fn key(&self, name: &str) -> String {
-        self.ok(&format!("keys generate --unencrypted --out {name}"));
-        self.id(name)
-    }
-
-    fn publish(&self, version: &str, key: &str, more: &str) -> Said {
-        let name = format!("tool-{version}");
-        std::fs::write(self.path(&name), format!("the tool, {version}\n")).unwrap();
-        self.client(&format!(
-            "publish {name} --project acme/tool --version {version} --key {key} {more}"
-        ))
-    }
-
-    fn published(&self, version: &str, key: &str) {
-        let said = self.publish(version, key, "");
-        assert_eq!(said.code, 0, "{}", said.err);
-    }
-}
-
-/// A served log and a project with two roots (threshold 2 of 3) and one release key.
-fn bench() -> Bench {
-    let mut bench = Bench {
-        dir: tempfile::tempdir().unwrap(),
-        server: None,
-        url: String::new(),
-        state: "state.json",
-    };
-    let said = bench.server(&["init", "--origin", "log.example"]);
-    assert_eq!(said.code, 0, "{}", said.err);
-    let vkeys = String::from_utf8(said.out).unwrap();
-    bench.serve();
-    for name in ["root1", "root2", "root3", "release1"] {
-        bench.key(name);
-    }
-    let mut init = format!(
-        "project init acme/tool --root-key root1 --root-key root2 --root-key root3 --root-threshold 2 \
-         --release-key release1 --purl-prefix pkg:generic/acme/tool --contact mailto:security@acme.example \
-         --log {} --policy-out policy.toml",
-        bench.url
-    );
-    for vkey in vkeys.lines() {
-        init.push_str(&format!(" --vkey {vkey}"));
-    }
-    bench.ok(&init);
-    bench
-}
-
-const ROOTS: &str = "--project acme/tool --key root1 --key root2 --yes";
 
 #[test]
 fn a_stolen_release_key_is_replaced_and_what_the_thief_signed_becomes_void() {
@@ -368,10 +247,10 @@ fn the_three_questions_are_answered_for_any_key_with_proofs() {
     let id = bench.id("release1");
     bench.ok(&format!(
         "keys note {id} --project acme/tool --generated-by alice --generated-at 2026-01-31T08:30:00Z \
-         --generated-where the~build~host --custody CI~secret --owner release~team --used-at pipeline --key release1"
+         --generated-where the~build~host --custody CI~secret --owner release~team --used-at pipeline --key release1 --yes"
     ));
     bench.ok(
-        "keys note external:bucket --project acme/tool --owner ops --used-at uploads --key root1",
+        "keys note external:bucket --project acme/tool --owner ops --used-at uploads --key root1 --yes",
     );
     let shown = bench.ok(&format!(
         "keys show {id:.8} --project acme/tool --proofs proofs"
