@@ -168,9 +168,9 @@ pub fn time(seconds: u64) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + last).to_string()
 }
 
-/// A time as a person writes it, 2026-01-31T08:30:00Z, as Unix seconds.
+/// A time as a person writes it, 2026-01-31T08:30:00Z, as Unix seconds. Its zone is not guessed.
 pub(crate) fn parse_time(text: &str) -> Option<u64> {
-    let when = humantime::parse_rfc3339_weak(text).ok()?;
+    let when = humantime::parse_rfc3339(text).ok()?;
     Some(when.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
 }
 

@@ -7,7 +7,9 @@ mod file;
 mod inventory;
 mod note;
 mod report;
+mod revoke;
 mod show;
+mod window;
 
 use crate::fail::Fail;
 use clap::Subcommand;
@@ -32,7 +34,7 @@ pub enum KeysCommand {
     /// Put a new key in an old one's place: shows what changes, asks, logs a new project version
     Rotate(change::RotateArgs),
     /// Revoke a key, from a point in the past if it was compromised: shows what becomes void, asks
-    Revoke(change::RevokeArgs),
+    Revoke(revoke::RevokeArgs),
     /// Note who made a key or another secret, where it is kept and used
     Note(note::NoteArgs),
 }
@@ -49,7 +51,7 @@ pub fn run(command: &KeysCommand) -> Result<(), Fail> {
         KeysCommand::Audit(args) => audit::run(args),
         KeysCommand::Report(args) => report::run(args),
         KeysCommand::Rotate(args) => change::rotate(args),
-        KeysCommand::Revoke(args) => change::revoke(args),
+        KeysCommand::Revoke(args) => revoke::revoke(args),
         KeysCommand::Note(args) => note::run(args),
     }
 }
