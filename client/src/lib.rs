@@ -39,6 +39,7 @@ pub mod policy;
 pub mod refused;
 mod signed;
 mod standing;
+pub mod stated;
 pub mod verdict;
 pub mod verify;
 mod view;

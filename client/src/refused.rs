@@ -43,8 +43,8 @@ pub enum Refused {
     /// The leaf is no release.
     #[error("the entry is not a release: {0}")]
     NotRelease(String),
-    /// The release was not said by who may say it.
-    #[error("the release is not authorised: {0}")]
+    /// It was not said by who may say it.
+    #[error("not authorised: {0}")]
     Unauthorised(#[from] Refusal),
     /// The signatures on the release do not count any more.
     #[error("void: the release was signed by key {0}, which is revoked for that time")]

@@ -23,7 +23,7 @@ use ledger::state::{StateDocument, withdrawn_keys};
 use ledger::statement::{Body, Project, Subject};
 use ledger::{Hash, KeyId, hex32, names};
 
-fn statement(bytes: &[u8]) -> Result<StatementLeaf, String> {
+pub(crate) fn statement(bytes: &[u8]) -> Result<StatementLeaf, String> {
     match Leaf::parse(bytes) {
         Ok(Leaf::Statement(s)) => Ok(*s),
         Ok(_) => Err("the leaf is not a statement".into()),
@@ -176,7 +176,7 @@ pub fn verify(
 }
 
 /// The versions of the project, from the pin to the one that the state document names.
-fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Chain, Refused> {
+pub(crate) fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Chain, Refused> {
     let Some((first, later)) = bundle.projects.split_first() else {
         return Err(Refused::Chain("there is none".into()));
     };
@@ -258,7 +258,11 @@ fn not_ended(purl: &str, state: &StateDocument) -> Result<(), Refused> {
     }
 }
 
-fn not_withdrawn(bundle: &Bundle, pae_hash: &Hash, subjects: &[Subject]) -> Result<(), Refused> {
+pub(crate) fn not_withdrawn(
+    bundle: &Bundle,
+    pae_hash: &Hash,
+    subjects: &[Subject],
+) -> Result<(), Refused> {
     let bad = |e: String| Refused::WithdrawnProof(e);
     let keys = withdrawn_keys(pae_hash, subjects.iter().map(|s| s.sha256));
     if !bundle.head.withdrawn.keys().eq(keys.iter()) {

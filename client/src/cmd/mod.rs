@@ -15,6 +15,7 @@ pub mod releases;
 pub mod run;
 mod say;
 pub mod sign;
+mod statement;
 pub mod trust;
 pub mod update;
 pub mod verify;

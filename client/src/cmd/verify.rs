@@ -2,20 +2,18 @@
 
 use super::common::{
     PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
-    time,
 };
 use super::learn::learn_refused;
 use super::refresh::take_up;
-use super::sign::says;
+use super::statement::said;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::memory::Memory;
 use crate::policy::Policy;
-use crate::verify::{Artifact, Verdict, Wanted, verify_logged};
+use crate::verify::{Artifact, Verdict, Wanted};
 use clap::Args;
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use ledger::hex32;
-use ledger::leaf::Leaf;
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -41,7 +39,8 @@ pub struct VerifyArgs {
     #[arg(long)]
     version: Option<String>,
     /// FILEs are bundles of statements of any kind, as `keys show --proofs` writes them: verify that
-    /// each stands in the log, and say what it says
+    /// each is in the log, said for this project by keys that could, and say what it says and whether
+    /// that stands, is void, withdrawn or replaced. Which files may be used is asked without this
     #[arg(long, conflicts_with_all = ["online", "bundle", "name", "version"])]
     statement: bool,
     /// First ask the log what was revoked or withdrawn since the bundle was made; where it cannot
@@ -146,7 +145,8 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
     let mut worst: Option<Fail> = None;
     for file in &args.files {
         if args.statement {
-            match said(args, file, &policy, &memory) {
+            let named = args.project.as_deref();
+            match said(file, named, &policy, &memory, args.json) {
                 Ok(line) => sayln!("{line}"),
                 Err(fail) => refuse(args, file, fail, &mut worst),
             }
@@ -174,48 +174,6 @@ fn refuse(args: &VerifyArgs, file: &Path, fail: Fail, worst: &mut Option<Fail>) 
         eprint!("{}", fail.human());
     }
     fail.keep_graver(worst);
-}
-
-/// Verifies that a bundle's statement stands, whatever kind it is, and says what it says.
-fn said(args: &VerifyArgs, file: &Path, policy: &Policy, memory: &Memory) -> Result<String, Fail> {
-    let project = policy
-        .select(args.project.as_deref(), "")
-        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-    let bundle = read_bundle(file)?;
-    let bad = |e: String| Fail::untrusted("bad-leaf", e).hint("fetch the bundle again");
-    let leaf = match Leaf::parse(&bundle.entry.leaf) {
-        Ok(Leaf::Statement(leaf)) => leaf,
-        Ok(_) => return Err(bad("the entry is not a statement".into())),
-        Err(e) => return Err(bad(e.to_string())),
-    };
-    let pae = leaf.envelope.pae_hash();
-    let (seen, head) = verify_logged(&project.id, &pae, &bundle, policy, memory, now())
-        .map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
-    // Who may say what at each point only the project's whole history tells.
-    let keys: Vec<String> = leaf
-        .envelope
-        .signatures
-        .iter()
-        .map(|s| s.keyid.to_string())
-        .collect();
-    let what = says(&leaf.statement);
-    if args.json {
-        return Ok(json!({ "stands": true, "file": file.display().to_string(), "project": project.name,
-            "kind": leaf.statement.body.kind(), "says": what, "index": bundle.entry.index, "time": leaf.time,
-            "statement": hex32(&pae), "keys": keys, "treeSize": seen.size, "state": head.state })
-        .to_string());
-    }
-    Ok(format!(
-        "stands: {what}\n  log {} entry {}, {}, tree size {}; signed by {}",
-        policy.log.origin,
-        bundle.entry.index,
-        time(leaf.time),
-        seen.size,
-        keys.iter()
-            .map(|k| format!("{k:.16}"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    ))
 }
 
 fn one(
