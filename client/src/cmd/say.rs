@@ -14,6 +14,8 @@ use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::memory::{Memory, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
+use crate::refused::Refused;
+use crate::stated::{Stated, verify_statement};
 use crate::verify::{Artifact, Wanted, verify, verify_logged};
 use clap::Args;
 use keys::{SecretKey, Signer};
@@ -184,6 +186,13 @@ impl Desk {
             Some(fail) => Err(fail),
             None => learnt,
         }
+    /// Proves the statement of a bundle, of whatever kind.
+    pub(crate) fn stated(
+        &self,
+        project: &ProjectPolicy,
+        bundle: &Bundle,
+    ) -> Result<Stated, Refused> {
+        verify_statement(&project.id, bundle, &self.policy, &self.memory, now())
     }
 
     /// All that the log has accepted for the project, proven.

@@ -2,9 +2,11 @@
 
 use super::inventory::{KeyRow, Purpose};
 use super::show::{Opened, ProjectArgs};
-use crate::cmd::complete::Standing;
+use crate::cmd::complete::{Release, Standing};
 use crate::fail::{Fail, visible};
+use crate::standing::ended;
 use clap::Args;
+use ledger::state::withdrawn_release_key;
 use serde_json::{Value, json};
 
 /// Arguments of `keys audit`.
@@ -69,7 +71,9 @@ pub(super) fn findings(opened: &Opened, unused_days: u64) -> Vec<Finding> {
         if void > 0 {
             add(
                 "used-while-compromised",
-                format!("{void} releases of it are void, and nothing states them again"),
+                format!(
+                    "{void} releases of it are void, and neither stated again nor withdrawn: state the genuine ones again, and withdraw the rest"
+                ),
             );
         }
     }
@@ -90,17 +94,28 @@ pub(super) fn findings(opened: &Opened, unused_days: u64) -> Vec<Finding> {
     found
 }
 
-/// Whether a release key signed no release for so long.
+/// Whether a release key signed no release for so long, whatever else it signed.
 fn idle(row: &KeyRow, days: u64) -> bool {
-    let quiet = days.saturating_mul(86_400);
     let now = row.listed.time.saturating_add(row.age);
-    match (row.uses.get("release"), row.last_use) {
-        (Some(_), Some(last)) => now.saturating_sub(last.time) > quiet,
-        _ => row.age > quiet,
-    }
+    let since = row.last_release.unwrap_or(row.listed).time;
+    now.saturating_sub(since) > days.saturating_mul(86_400)
 }
 
-/// Its releases that are void, and that no later release of the purl has taken the place of.
+/// Whether the project took a release back, which of a void one its standing does not tell. That
+/// it shares an artifact with one that was taken back is nobody's decision about it.
+fn withdrawn(opened: &Opened, release: &Release) -> bool {
+    let (fold, id) = (&opened.complete.fold, &opened.project.id);
+    let Some(state) = fold.state(id) else {
+        return false;
+    };
+    let key = withdrawn_release_key(&release.statement);
+    let proof = fold.prove_withdrawn(id, &key);
+    let found = proof.and_then(|p| tlog::prefix::verify(&state.withdrawn, &key, &p).ok()?);
+    found.is_some() || ended(&release.purl, &state).is_some()
+}
+
+/// Its releases that are void and not dealt with: neither has a later release of the purl taken
+/// their place, nor are they withdrawn.
 fn void_uses(opened: &Opened, row: &KeyRow) -> usize {
     let releases = opened.complete.releases(&opened.project.id);
     let last = |purl: &str| {
@@ -110,9 +125,11 @@ fn void_uses(opened: &Opened, row: &KeyRow) -> usize {
             .find(|r| r.purl == purl)
             .map(|r| r.index)
     };
-    let void = releases
-        .iter()
-        .filter(|r| r.standing == Standing::Void(row.id()) && last(&r.purl) == Some(r.index));
+    let void = releases.iter().filter(|r| {
+        r.standing == Standing::Void(row.id())
+            && last(&r.purl) == Some(r.index)
+            && !withdrawn(opened, r)
+    });
     void.count()
 }
 
@@ -147,4 +164,48 @@ pub(super) fn run(args: &AuditArgs) -> Result<(), Fail> {
     Err(fail
         .hint("`countersign keys show ID` has the commands that rotate and revoke a key")
         .shown_if(args.json))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::inventory::{At, KeyRow, Noted, Purpose};
+    use super::idle;
+    use ::keys::Signer as _;
+    use std::collections::BTreeMap;
+
+    const DAY: u64 = 86_400;
+
+    fn row(last_use: Option<u64>, last_release: Option<u64>) -> KeyRow {
+        let at = |day| At {
+            index: day,
+            time: day * DAY,
+        };
+        KeyRow {
+            key: ::keys::SecretKey::generate().unwrap().public_key().clone(),
+            purpose: Purpose::Release,
+            listed: at(10),
+            dropped: None,
+            successor: None,
+            revoked: None,
+            uses: BTreeMap::new(),
+            last_use: last_use.map(at),
+            last_release: last_release.map(at),
+            note: Noted::default(),
+            age: 90 * DAY,
+            max_age: None,
+        }
+    }
+
+    #[test]
+    fn only_releases_are_the_use_of_a_release_key() {
+        // It is day 100.
+        assert!(idle(&row(None, None), 89));
+        assert!(!idle(&row(None, None), 90));
+        assert!(idle(&row(Some(20), Some(20)), 79));
+        assert!(!idle(&row(Some(20), Some(20)), 80));
+        // A note of yesterday is no release.
+        assert!(idle(&row(Some(99), Some(20)), 79));
+        assert!(idle(&row(Some(99), None), 89));
+    }
 }

@@ -6,7 +6,7 @@ use ::keys::PublicKey;
 use ledger::fold::ProjectState;
 use ledger::state::{Revoked, StateDocument};
 use ledger::statement::{Body, KeyNote, Project};
-use ledger::{Hash, KeyId, hex32};
+use ledger::{Hash, KeyId};
 use std::collections::BTreeMap;
 
 /// What a key may say.
@@ -50,6 +50,8 @@ pub(crate) struct KeyRow {
     /// What it signed, by kind of statement.
     pub(crate) uses: BTreeMap<&'static str, u64>,
     pub(crate) last_use: Option<At>,
+    /// The last release among it.
+    pub(crate) last_release: Option<At>,
     /// What is noted about it; of several notes the newest that says it.
     pub(crate) note: Noted,
     /// How old it is, in seconds, as of `now`.
@@ -58,10 +60,22 @@ pub(crate) struct KeyRow {
     pub(crate) max_age: Option<u64>,
 }
 
+/// A note, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) at: At,
+    pub(crate) keys: Vec<KeyId>,
+    /// Whether a signature on it counts still; else nothing of it is taken up.
+    pub(crate) counts: bool,
+}
+
 /// What notes say of a key or another secret.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Noted {
+    /// The newest that counts.
     pub(crate) at: Option<At>,
+    /// All of them, oldest first.
+    pub(crate) sources: Vec<Source>,
     pub(crate) custody: Option<String>,
     pub(crate) owner: Option<String>,
     pub(crate) generated_by: Option<String>,
@@ -71,7 +85,14 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
-    fn take(&mut self, at: At, note: &KeyNote) {
+    /// Takes up a note, unless every key that signed it is revoked for that time: a thief notes
+    /// what he likes.
+    fn take(&mut self, source: Source, note: &KeyNote) {
+        let (at, counts) = (source.at, source.counts);
+        self.sources.push(source);
+        if !counts {
+            return;
+        }
         let put = |to: &mut Option<String>, from: &Option<String>| {
             if from.is_some() {
                 to.clone_from(from);
@@ -124,8 +145,6 @@ impl KeyRow {
 pub(crate) struct OtherRow {
     pub(crate) id: Hash,
     pub(crate) note: Noted,
-    /// How many notes there are about it.
-    pub(crate) notes: u64,
 }
 
 /// All of them.
@@ -163,7 +182,7 @@ impl Inventory {
             keys,
             others: Vec::new(),
         };
-        inventory.read(complete);
+        inventory.read(complete, known);
         inventory
     }
 
@@ -173,24 +192,32 @@ impl Inventory {
         self.keys.iter().filter(found).collect()
     }
 
-    fn read(&mut self, complete: &Complete) {
+    fn read(&mut self, complete: &Complete, known: &ProjectState) {
         for (index, leaf) in complete.statements() {
             let at = At {
                 index,
                 time: leaf.time,
             };
-            for s in &leaf.envelope.signatures {
-                if let Some(row) = self.keys.iter_mut().find(|row| row.id() == s.keyid) {
+            let signers: Vec<KeyId> = leaf.envelope.signatures.iter().map(|s| s.keyid).collect();
+            for key in &signers {
+                if let Some(row) = self.keys.iter_mut().find(|row| row.id() == *key) {
                     *row.uses.entry(leaf.statement.body.kind()).or_default() += 1;
                     row.last_use = Some(at);
+                    if matches!(leaf.statement.body, Body::Release(_)) {
+                        row.last_release = Some(at);
+                    }
                 }
             }
             let Body::KeyNote(note) = &leaf.statement.body else {
                 continue;
             };
-            let hex = hex32(&note.key);
-            if let Some(row) = self.keys.iter_mut().find(|r| r.id().to_string() == hex) {
-                row.note.take(at, note);
+            let source = Source {
+                at,
+                counts: signers.iter().any(|key| known.counts(key, index)),
+                keys: signers,
+            };
+            if let Some(row) = self.keys.iter_mut().find(|r| r.id().0 == note.key) {
+                row.note.take(source, note);
                 continue;
             }
             let place = self.others.iter().position(|o| o.id == note.key);
@@ -198,13 +225,11 @@ impl Inventory {
                 self.others.push(OtherRow {
                     id: note.key,
                     note: Noted::default(),
-                    notes: 0,
                 });
                 self.others.len() - 1
             });
             if let Some(other) = self.others.get_mut(place) {
-                other.note.take(at, note);
-                other.notes += 1;
+                other.note.take(source, note);
             }
         }
     }
@@ -256,6 +281,7 @@ fn rows(
                 revoked: state.revoked.iter().find(|r| r.target == target).cloned(),
                 uses: BTreeMap::new(),
                 last_use: None,
+                last_release: None,
                 note: Noted::default(),
                 age: now.saturating_sub(listed.time),
                 max_age,

@@ -6,6 +6,7 @@ mod external;
 mod file;
 mod inventory;
 mod note;
+mod proofs;
 mod report;
 mod revoke;
 mod show;

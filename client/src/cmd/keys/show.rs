@@ -1,18 +1,16 @@
 //! `keys list` and `keys show`: what the log proves about a project's keys.
 
 use super::external::{EXTERNAL, Names};
-use super::inventory::{At, Inventory, KeyRow, Noted, OtherRow};
-use crate::cmd::common::{PassphraseArgs, now, time, write_atomic};
+use super::inventory::{At, Inventory, KeyRow, Noted, OtherRow, Source};
+use super::proofs::{evidence, save};
+use crate::cmd::common::{PassphraseArgs, now, time};
 use crate::cmd::complete::Complete;
 use crate::cmd::say::{Desk, LogArgs};
 use crate::fail::{Fail, visible};
 use crate::policy::ProjectPolicy;
 use clap::Args;
-use ledger::leaf::Leaf;
-use ledger::statement::{Body, Target};
-use ledger::{Hash, KeyId, hex32};
+use ledger::hex32;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Which project's inventory, and where it is asked.
@@ -154,7 +152,7 @@ pub(super) fn commands(row: &KeyRow, project: &str) -> Vec<(&'static str, String
 }
 
 /// What notes say, a fact a line.
-fn note_facts(note: &Noted) -> [(&'static str, String); 4] {
+fn note_facts(note: &Noted) -> Vec<(&'static str, String)> {
     let said = |parts: Vec<String>, between: &str| match parts.is_empty() {
         true => "not noted".to_owned(),
         false => parts.join(between),
@@ -165,7 +163,7 @@ fn note_facts(note: &Noted) -> [(&'static str, String); 4] {
         note.generated_where.as_ref().map(|p| format!("at {p}")),
     ];
     let one = |text: &Option<String>| said(text.iter().cloned().collect(), "");
-    [
+    let mut facts = vec![
         (
             "generated",
             said(generated.into_iter().flatten().collect(), ", "),
@@ -173,7 +171,21 @@ fn note_facts(note: &Noted) -> [(&'static str, String); 4] {
         ("custody", one(&note.custody)),
         ("owner", one(&note.owner)),
         ("in use at", said(note.uses.clone(), "; ")),
-    ]
+    ];
+    // Whoever signs for the project may note; whose word it is, a reader must see.
+    for (name, counts) in [("noted by", true), ("noted, not counted", false)] {
+        let of = note.sources.iter().filter(|s| s.counts == counts);
+        let of: Vec<String> = of.map(source).collect();
+        if !of.is_empty() {
+            facts.push((name, of.join("; ")));
+        }
+    }
+    facts
+}
+
+fn source(of: &Source) -> String {
+    let keys: Vec<String> = of.keys.iter().map(|k| format!("{k:.16}")).collect();
+    format!("{} (entry {})", keys.join(", "), of.at.index)
 }
 
 /// What is known of a key, a fact a line.
@@ -243,15 +255,20 @@ pub(super) fn shown(row: &KeyRow, project: &str) -> Value {
 }
 
 fn noted(note: &Noted) -> Value {
+    let source = |s: &Source| {
+        let keys: Vec<String> = s.keys.iter().map(ToString::to_string).collect();
+        json!({ "index": s.at.index, "time": s.at.time, "keys": keys, "counts": s.counts })
+    };
+    let sources: Vec<Value> = note.sources.iter().map(source).collect();
     json!({
-        "index": note.at.map(|a| a.index), "custody": note.custody, "owner": note.owner, "usedAt": note.uses,
+        "index": note.at.map(|a| a.index), "sources": sources, "custody": note.custody, "owner": note.owner, "usedAt": note.uses,
         "generated": { "by": note.generated_by, "time": note.generated_at, "where": note.generated_where },
     })
 }
 
 /// Another secret for a script.
 pub(super) fn shown_other(row: &OtherRow, names: &Names) -> Value {
-    json!({ "id": hex32(&row.id), "name": names.name(&row.id), "notes": row.notes, "note": noted(&row.note) })
+    json!({ "id": hex32(&row.id), "name": names.name(&row.id), "notes": row.note.sources.len(), "note": noted(&row.note) })
 }
 
 pub(super) fn list(args: &ListArgs) -> Result<(), Fail> {
@@ -377,54 +394,4 @@ pub(super) fn other_facts(row: &OtherRow, names: &Names) -> Vec<(&'static str, S
         ),
     ]);
     facts
-}
-
-/// The entries that say something about a key: those that first list it and leave it out, notes,
-/// revocations, and its last use.
-fn evidence(complete: &Complete, hash: &Hash) -> BTreeSet<u64> {
-    let id = KeyId(*hash);
-    let (mut found, mut last, mut listed) = (BTreeSet::new(), None, false);
-    for (index, leaf) in complete.statements() {
-        let about = match &leaf.statement.body {
-            Body::Project(p) => {
-                let lists = p.roots.iter().chain(&p.release_keys).any(|k| k.id() == id);
-                let changed = lists != listed;
-                listed = lists;
-                changed
-            }
-            Body::Revocation(r) => r.target == Target::key(&id),
-            Body::KeyNote(n) => n.key == *hash,
-            Body::Release(_) | Body::Withdrawal(_) => false,
-        };
-        if about {
-            found.insert(index);
-        }
-        if leaf.envelope.signatures.iter().any(|s| s.keyid == id) {
-            last = Some(index);
-        }
-    }
-    found.extend(last);
-    found
-}
-
-/// Fetches the bundles of these entries into a directory, each as `<index>.bundle`.
-fn save(opened: &Opened, indexes: &BTreeSet<u64>, dir: &Path) -> Result<(), Fail> {
-    std::fs::create_dir_all(dir)
-        .map_err(|e| Fail::usage("unwritable", format!("{}: {e}", dir.display())))?;
-    for index in indexes {
-        let bytes = opened.desk.bundle(*index)?;
-        let bundle = crate::cmd::verify::parse_bundle(&bytes)?;
-        let leaf = Leaf::parse(&bundle.entry.leaf);
-        let Ok(Leaf::Statement(leaf)) = leaf else {
-            return Err(Fail::unchecked(
-                "bad-answer",
-                format!("entry {index} is not the statement that it was"),
-            ));
-        };
-        opened
-            .desk
-            .logged(&opened.project, &leaf.envelope.pae_hash(), &bundle)?;
-        write_atomic(&dir.join(format!("{index}.bundle")), &bytes)?;
-    }
-    Ok(())
 }
