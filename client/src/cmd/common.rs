@@ -278,6 +278,19 @@ pub fn read_key(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey, F
 /// # Errors
 /// Exit code 2; nothing is left behind.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
+    write_mode(path, bytes, 0o644)
+}
+
+/// The same, for its owner's eyes only.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
+    write_mode(path, bytes, 0o600)
+}
+
+#[cfg_attr(not(unix), allow(unused_variables))]
+fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fail> {
     use std::io::Write as _;
     let bad = |e: std::io::Error| {
         Fail::usage("unwritable", format!("{}: {e}", path.display()))
@@ -295,7 +308,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
     {
         use std::os::unix::fs::PermissionsExt as _;
         file.as_file()
-            .set_permissions(std::fs::Permissions::from_mode(0o644))
+            .set_permissions(std::fs::Permissions::from_mode(mode))
             .map_err(bad)?;
     }
     file.persist(path).map_err(|e| bad(e.error))?;

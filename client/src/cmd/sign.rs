@@ -6,9 +6,10 @@ use super::say::Desk;
 use super::verify::parse_bundle;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
+use crate::policy::{Policy, ProjectPolicy};
 use clap::Args;
 use ledger::envelope::Envelope;
-use ledger::statement::{Body, Statement, Withdrawn};
+use ledger::statement::{Body, Project, Statement, Withdrawn};
 use ledger::trust::TrustDocument;
 use ledger::{Hash, hex32};
 use std::path::PathBuf;
@@ -224,7 +225,6 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
     };
     let log = log_url(args.log.as_deref(), policy.as_ref())?;
     let fetcher = Fetcher::new(args.ca_file.as_deref())?;
-    let answer = send(&fetcher, &log, &envelope)?;
     let pinned = policy.as_ref().and_then(|policy| {
         let id = statement.project_id();
         let mut projects = policy.projects.iter();
@@ -238,12 +238,16 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
         };
         Some((policy, found?))
     });
+    if let Body::Project(Project {
+        policy: Some(hash), ..
+    }) = &statement.body
+    {
+        upload_recommended(&fetcher, &log, hash, pinned)?;
+    }
+    let answer = send(&fetcher, &log, &envelope)?;
     match (&statement.body, pinned) {
         (Body::Project(p), Some((policy, project))) if p.version == 1 => {
-            let vkeys = policy.log.vkeys.iter().map(ToString::to_string).collect();
-            let (origin, witnesses) = (&policy.log.origin, &policy.witnesses_text);
-            let id = envelope.pae_hash();
-            let document = TrustDocument::new(origin, vkeys, id, &project.name, witnesses);
+            let document = trust(policy, envelope.pae_hash(), &project.name);
             upload_trust(&fetcher, &log, &document)?;
         }
         (Body::Project(p), None) if p.version == 1 => eprintln!(
@@ -270,6 +274,39 @@ pub fn submit(args: &SubmitArgs) -> Result<(), Fail> {
             Some(path) => write_atomic(path, &bundle)?,
             None => sayln!("{}", String::from_utf8_lossy(&bundle)),
         },
+    }
+    Ok(())
+}
+
+/// What a policy says of the log, as a trust document of a project.
+fn trust(policy: &Policy, id: Hash, name: &str) -> TrustDocument {
+    let vkeys = policy.log.vkeys.iter().map(ToString::to_string).collect();
+    TrustDocument::new(&policy.log.origin, vkeys, id, name, &policy.witnesses_text)
+}
+
+/// Uploads what a version recommends, before it is logged, so that nobody is pointed at a document
+/// that is not there: it is the policy's, or one that the log has.
+fn upload_recommended(
+    fetcher: &Fetcher,
+    log: &str,
+    hash: &Hash,
+    pinned: Option<(&Policy, &ProjectPolicy)>,
+) -> Result<(), Fail> {
+    if let Some((policy, project)) = pinned {
+        let document = trust(policy, project.id, &project.name);
+        let canonical = document.to_canonical();
+        let canonical = canonical.map_err(|e| Fail::usage("encoding", e.to_string()))?;
+        if ledger::sha256(&canonical) == *hash {
+            return upload_trust(fetcher, log, &document);
+        }
+    }
+    let url = format!("{log}/api/v1/trust/{}", hex32(hash));
+    if let Err(fail) = fetcher.get_bytes(&url, 64 * 1024) {
+        // A version may be urgent for another reason than what it goes on recommending.
+        eprintln!(
+            "warning: what this version recommends is not to be had from the log ({}): submit it again with the --policy that is recommended",
+            visible(&fail.message)
+        );
     }
     Ok(())
 }

@@ -78,25 +78,34 @@ pub fn run(args: &UpdateArgs) -> Result<(), Fail> {
         let canonical = canonical.map_err(|e| Fail::usage("encoding", e.to_string()))?;
         next.policy = Some(sha256(&canonical));
     }
-    if next == before {
+    let encode = |p: &Project| {
+        let payload = p.to_payload();
+        payload.map_err(|e| Fail::usage(e.kind(), e.to_string()))
+    };
+    let payload = encode(&next)?;
+    // As it is written: to list a key twice says no more than to list it once.
+    if payload == encode(&before)? {
         return Err(Fail::usage(
             "nothing-changes",
             "the new version would say what the newest says",
         )
         .hint("say what is to change; `countersign project update --help` lists it"));
     }
-    let payload = next
-        .to_payload()
-        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     confirm(&args.say, &difference(&before, &next), "log this version?")?;
     let mut signers = keys(&args.say)?;
     signers.append(&mut fresh);
-    if let Some(document) = &document {
+    if let (Some(document), None) = (&document, &args.say.prepare) {
         // First, so that nobody is pointed at a document that is not there.
         let url = super::common::log_url(None, Some(&opened.desk.policy))?;
         upload_trust(&opened.desk.fetcher, &url, document)?;
     }
     let said = say(&args.say, &mut opened.desk, &project, payload, &signers)?;
+    if let (Some(path), Some(_)) = (&args.recommend, &args.say.prepare) {
+        eprintln!(
+            "what it recommends is uploaded by `countersign submit --policy {}`",
+            path.display()
+        );
+    }
     let what = format!("updated: {} is at version {}", next.name, next.version);
     said_line(&args.say, &said, &what);
     Ok(())

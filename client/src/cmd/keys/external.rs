@@ -2,7 +2,7 @@
 //! that says nothing to others. The id is SHA-256 of `countersign/external/v1`, a newline, a salt
 //! of 32 bytes, and the name; salt and names stay in a file of the project's owners.
 
-use crate::cmd::common::{PolicyArgs, policy_path, write_atomic};
+use crate::cmd::common::{PolicyArgs, policy_path, write_private};
 use crate::fail::Fail;
 use ledger::{Hash, from_hex32, hex32, sha256};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,45 @@ fn id(salt: &Hash, name: &str) -> Hash {
     sha256(&bytes)
 }
 
+/// Reads the file; `None` where there is none.
+fn read(path: &Path) -> Result<Option<Document>, Fail> {
+    let bad = |why: String| {
+        Fail::usage(
+            "names-unreadable",
+            format!("names {}: {why}", path.display()),
+        )
+        .hint("mend the file: its salt is what ties the ids in the log to names")
+    };
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(bad(e.to_string())),
+    };
+    let value = ledger::json::parse_own(&bytes).map_err(|e| bad(e.to_string()))?;
+    let document: Document = ledger::json::typed(value).map_err(|e| bad(e.to_string()))?;
+    if document.api_version != ledger::API_VERSION || from_hex32(&document.salt).is_none() {
+        return Err(bad("it is of another version".into()));
+    }
+    Ok(Some(document))
+}
+
+/// Holds `<path>.lock` until it is dropped: two that make the file at once would make two salts,
+/// and the id of one would stand in the log with nothing to tell its name.
+fn lock(path: &Path) -> Result<std::fs::File, Fail> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let bad = |e: std::io::Error| {
+        Fail::usage("unwritable", format!("{}: {e}", name.display()))
+            .hint("choose a place that can be written, with --names FILE")
+    };
+    let mut options = std::fs::File::options();
+    let file = options.create(true).truncate(false).write(true).open(&name);
+    let file = file.map_err(bad)?;
+    file.lock().map_err(bad)?;
+    Ok(file)
+}
+
 impl Names {
     /// Reads the file at `given`, else beside the policy as `<policy>.names`; one that is not
     /// there knows no name.
@@ -46,27 +85,7 @@ impl Names {
                 name.into()
             }
         };
-        let bad = |why: String| {
-            Fail::usage(
-                "names-unreadable",
-                format!("names {}: {why}", path.display()),
-            )
-            .hint("mend the file: its salt is what ties the ids in the log to names")
-        };
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let document = None;
-                return Ok(Self { path, document });
-            }
-            Err(e) => return Err(bad(e.to_string())),
-        };
-        let value = ledger::json::parse_own(&bytes).map_err(|e| bad(e.to_string()))?;
-        let document: Document = ledger::json::typed(value).map_err(|e| bad(e.to_string()))?;
-        if document.api_version != ledger::API_VERSION || from_hex32(&document.salt).is_none() {
-            return Err(bad("it is of another version".into()));
-        }
-        let document = Some(document);
+        let document = read(&path)?;
         Ok(Self { path, document })
     }
 
@@ -91,7 +110,9 @@ impl Names {
             return Err(Fail::usage("bad-name", format!("{name:?} is no name"))
                 .hint("give it as external:NAME, such as external:storage-uploader"));
         }
-        let mut document = match self.document.take() {
+        let _lock = lock(&self.path)?;
+        // What another process wrote since this file was read is kept.
+        let mut document = match read(&self.path)? {
             Some(document) => document,
             None => {
                 // A key's id is as good a source of random bytes as any that is linked here.
@@ -109,7 +130,7 @@ impl Names {
         if document.names.insert(name.to_owned()) {
             let bytes = ledger::json::canonical_of(&document);
             let bytes = bytes.map_err(|e| Fail::usage("encoding", e.to_string()))?;
-            write_atomic(&self.path, &bytes)?;
+            write_private(&self.path, &bytes)?;
             eprintln!(
                 "wrote {}: keep it, since only its salt ties the ids in the log to names",
                 self.path.display()
@@ -139,11 +160,36 @@ mod tests {
         let again = Names::open(None, &args).unwrap();
         assert_eq!(again.name(&one).as_deref(), Some("bucket"));
         assert_eq!((again.id("token"), again.id("else")), (Some(other), None));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+            let path = dir.path().join("policy.toml.names");
+            assert_eq!(mode(&path) & 0o777, 0o600, "the salt is a secret");
+        }
         let elsewhere = dir.path().join("other.names");
         let mut others = Names::open(Some(&elsewhere), &args).unwrap();
         assert_eq!(others.name(&one), None);
         assert_ne!(others.id_of("bucket").unwrap(), one, "the salt is another");
         std::fs::write(&elsewhere, "{}").unwrap();
         assert_eq!(Names::open(Some(&elsewhere), &args).err().unwrap().code, 2);
+    }
+
+    #[test]
+    fn two_that_begin_at_once_make_one_salt() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names");
+        let args = PolicyArgs {
+            policy: None,
+            state: None,
+        };
+        // Both read the file before either has written it.
+        let mut one = Names::open(Some(&path), &args).unwrap();
+        let mut two = Names::open(Some(&path), &args).unwrap();
+        let first = one.id_of("bucket").unwrap();
+        let second = two.id_of("token").unwrap();
+        let after = Names::open(Some(&path), &args).unwrap();
+        assert_eq!(after.name(&first).as_deref(), Some("bucket"));
+        assert_eq!(after.name(&second).as_deref(), Some("token"));
     }
 }
