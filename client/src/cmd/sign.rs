@@ -93,6 +93,11 @@ pub fn sign(args: &SignArgs) -> Result<(), Fail> {
 #[must_use]
 pub fn says(statement: &Statement) -> String {
     let project = |id: &Hash| format!("project {:.16}", hex32(id));
+    let artifacts = || {
+        let subjects = statement.subject.iter();
+        let names = subjects.map(|s| format!("{} {:.16}", s.name, hex32(&s.sha256)));
+        names.collect::<Vec<_>>().join(", ")
+    };
     let text = match &statement.body {
         Body::Project(p) => format!(
             "project {} version {} for log {}: {} root keys (threshold {}), {} release keys (threshold {})",
@@ -121,13 +126,17 @@ pub fn says(statement: &Statement) -> String {
             r.reason
         ),
         Body::Withdrawal(w) => format!(
-            "withdrawal of {} in {}: {}",
+            "withdrawal of {} in {}: {}{}",
             match &w.what {
-                Withdrawn::Release(pae) => format!("release {}", hex32(pae)),
+                Withdrawn::Release(pae) => format!("release {} ({})", hex32(pae), artifacts()),
                 Withdrawn::Prefix(prefix) => format!("everything under {prefix}"),
             },
             project(&w.project),
-            w.reason
+            w.reason,
+            match &w.successor {
+                Some(successor) => format!("; successor: {successor}"),
+                None => String::new(),
+            }
         ),
         Body::KeyNote(n) => format!(
             "note about key {} in {}",

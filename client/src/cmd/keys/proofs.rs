@@ -4,7 +4,8 @@ use super::show::Opened;
 use crate::cmd::common::{refused_to_fail, write_atomic};
 use crate::cmd::complete::Complete;
 use crate::cmd::verify::parse_bundle;
-use crate::fail::Fail;
+use crate::fail::{Fail, UNCHECKED};
+use crate::refused::Refused;
 use ledger::bundle::Bundle;
 use ledger::leaf::Leaf;
 use ledger::statement::{Body, Target};
@@ -57,10 +58,14 @@ pub(super) fn save(opened: &Opened, indexes: &BTreeSet<u64>, dir: &Path) -> Resu
             .hint("try again later; something else may be served there"));
         }
         let policy = &opened.desk.policy;
-        opened
-            .desk
-            .stated(project, &bundle)
-            .map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
+        if let Err(why) = opened.desk.stated(project, &bundle) {
+            let mut fail = refused_to_fail(&why, policy, project, &bundle);
+            // But for two signed trees this is an answer that anybody can make, and no evidence.
+            if !matches!(why, Refused::Fork { .. }) {
+                fail.code = UNCHECKED;
+            }
+            return Err(fail);
+        }
         write_atomic(&dir.join(format!("{index}.bundle")), &bytes)?;
     }
     Ok(())
