@@ -3,6 +3,7 @@
 mod audit;
 mod change;
 mod external;
+mod facts;
 mod file;
 mod inventory;
 mod note;

@@ -1,8 +1,9 @@
 //! `keys report`: the inventory as a file that an auditor can keep.
 
 use super::audit::{Finding, findings};
+use super::facts::{facts, other_facts, shown, shown_other};
 use super::inventory::KeyRow;
-use super::show::{Opened, ProjectArgs, facts, other_facts, shown, shown_other};
+use super::show::{Opened, ProjectArgs};
 use crate::cmd::common::{now, time, write_atomic};
 use crate::fail::{Fail, visible};
 use clap::{Args, ValueEnum};
