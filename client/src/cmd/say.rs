@@ -186,6 +186,8 @@ impl Desk {
             Some(fail) => Err(fail),
             None => learnt,
         }
+    }
+
     /// Proves the statement of a bundle, of whatever kind.
     pub(crate) fn stated(
         &self,
