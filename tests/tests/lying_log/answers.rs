@@ -31,7 +31,7 @@ fn a_log_that_counts_what_nobody_signed_is_caught() {
     let id = bench.id("release1");
     bench.ok(&format!("keys revoke {id} --reason stolen {ROOTS}"));
     bench.ok(&format!(
-        "keys note {id} --project acme/tool --owner ops --key root1"
+        "keys note {id} --project acme/tool --owner ops --key root1 --yes"
     ));
     let honest = forged(&bench, |_| false);
     bench.machine(("1.json", "1.toml"), &[&honest.url], |_| ());

@@ -45,7 +45,7 @@ fn a_note_that_a_later_one_has_replaced_is_not_reported_as_made_when_it_is_said_
     let bench = Bench::new();
     let id = bench.id("release1");
     let note = |custody: &str| {
-        format!("keys note {id} --project acme/tool --custody {custody} --key root1")
+        format!("keys note {id} --project acme/tool --custody {custody} --key root1 --yes")
     };
     bench.ok(&note("A"));
     bench.ok(&note("A"));
@@ -63,7 +63,7 @@ fn a_log_that_takes_a_statement_in_and_does_not_count_it_is_caught() {
     bench.ok("sign next.json --key root1 --key root2");
     let says = [
         format!("keys revoke {id} --reason stolen {ROOTS}"),
-        format!("keys note {id} --project acme/tool --owner ops --key root1"),
+        format!("keys note {id} --project acme/tool --owner ops --key root1 --yes"),
         "withdraw --project acme/tool --version 1.0 --reason bug --key release1 --yes".to_owned(),
         "submit next.json".to_owned(),
     ];
@@ -132,7 +132,7 @@ fn a_log_that_answers_from_another_history_is_caught_and_not_remembered() {
     let id = bench.id("release1");
     std::fs::write(bench.path("tool-3.0"), "the tool").unwrap();
     bench.machine(("state.json", "split.toml"), &[&split.url], |_| ());
-    let note = format!("keys note {id} --project acme/tool --owner ops --key root1");
+    let note = format!("keys note {id} --project acme/tool --owner ops --key root1 --yes");
     let said = bench.refused(1, "not-consistent", &note);
     assert!(said.contains("remembered:"), "{said}");
     let now = || std::fs::read(bench.path("state.json")).unwrap();

@@ -115,7 +115,7 @@ impl Opened {
     /// As of when all this is proven.
     pub(super) fn as_of(&self) -> Value {
         let seen = &self.complete.checkpoint;
-        json!({ "log": self.desk.policy.log.origin, "treeSize": seen.size, "checkpoint": seen.checkpoint })
+        json!({ "log": self.desk.policy.log.origin, "treeSize": seen.size, "checkpoint": seen.checkpoint, "viewTime": self.complete.view_time() })
     }
 }
 
