@@ -411,17 +411,14 @@ impl Fold {
     }
 
     /// A prefix of a project other than `id` that overlaps `prefix`: a shorter one that covers it, found by
-    /// looking up each of its own beginnings, or a longer one, found right after it in order.
+    /// looking up each of its beginnings, or itself or a longer one, found in order from it on.
     fn overlapping(&self, prefix: &str, id: &Hash) -> Option<(&String, &Hash)> {
-        let shorter = prefix
-            .char_indices()
-            .map(|(i, c)| i + c.len_utf8())
-            .filter_map(|end| {
-                let beginning = prefix.get(..end)?;
-                self.prefixes
-                    .get_key_value(beginning)
-                    .filter(|(q, _)| names::prefixes_overlap(q, prefix))
-            });
+        let shorter = prefix.char_indices().filter_map(|(end, _)| {
+            let beginning = prefix.get(..end)?;
+            self.prefixes
+                .get_key_value(beginning)
+                .filter(|(q, _)| names::prefixes_overlap(q, prefix))
+        });
         let longer = self
             .prefixes
             .range(prefix.to_owned()..)

@@ -163,6 +163,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_release_is_looked_for_under_its_own_key_and_each_digest_s() {
+        let hex = |byte: &str| byte.repeat(32);
+        let key = |text: String| sha256(text.as_bytes());
+        let mut want = [
+            key(format!("release:{}", hex("01"))),
+            key(format!("sha256:{}", hex("02"))),
+            key(format!("sha256:{}", hex("03"))),
+        ];
+        want.sort_unstable();
+        let digests = [[3; 32], [2; 32], [3; 32]];
+        assert_eq!(withdrawn_keys(&[1; 32], digests), want);
+    }
+
+    #[test]
     fn lists_that_are_sets_have_one_order() {
         let revoked = |index, target: &str| Revoked {
             index,

@@ -8,7 +8,7 @@ use ledger::fold::Fold;
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::released::{Earlier, Released};
 use ledger::statement::{
-    KeyNote, Project, Revocation, Statement, Subject, Target, Withdrawal, Withdrawn,
+    Body, KeyNote, Project, Revocation, Statement, Subject, Target, Withdrawal, Withdrawn,
     release_payload,
 };
 use ledger::{Hash, sha256};
@@ -253,4 +253,116 @@ fn another_leaf_than_the_one_that_was_asked_for_withdraws_nothing() {
             .unwrap_err();
         assert_eq!(refused.kind(), kind);
     }
+}
+
+/// A restatement names the very release that was made void, and of a purl that was released
+/// twice the last.
+#[test]
+fn a_release_is_stated_again_under_its_own_name_only() {
+    let mut w = World::new();
+    let release = w.release("1", "a");
+    w.say(&release).unwrap();
+    let revocation = Revocation {
+        project: w.id,
+        target: Target::key(&w.releases[0].public_key().id()),
+        reason: "stolen".into(),
+        compromised_since: Some(0),
+    };
+    let revocation = w.signed(revocation.to_payload().unwrap(), &[&w.root]);
+    w.say(&revocation).unwrap();
+    let fresh = key();
+    let two = Project {
+        version: 2,
+        previous: Some(w.id),
+        release_keys: vec![
+            w.releases[1].public_key().clone(),
+            fresh.public_key().clone(),
+        ],
+        ..w.project.clone()
+    };
+    let two = w.signed(two.to_payload().unwrap(), &[&w.root, &fresh]);
+    w.say(&two).unwrap();
+    let again = |restates: &Hash| {
+        let purl = "pkg:generic/acme/x@1";
+        let payload = release_payload(&w.id, purl, &[artifact("a")], Some(restates)).unwrap();
+        w.signed(payload, &[&w.releases[1], &fresh])
+    };
+    let mut fold = w.fold.clone();
+    let (wrong, right) = (leaf(&again(&[9; 32])), leaf(&again(&release.pae_hash())));
+    assert_eq!(fold.apply(&wrong).unwrap_err().kind(), "not-restated");
+    fold.apply(&right).unwrap();
+    // It stands now, so once more would be a release of its own.
+    let Leaf::Statement(s) = &right else { panic!() };
+    let more = leaf(&again(&s.envelope.pae_hash()));
+    assert_eq!(fold.apply(&more).unwrap_err().kind(), "not-restated");
+}
+
+/// A leaf is asked for only where a decision needs one that is not at hand.
+#[test]
+fn no_more_is_asked_for_than_a_decision_needs() {
+    let mut w = World::new();
+    let release = w.release("1", "a");
+    w.say(&release).unwrap();
+    let mut lean = Fold::new(ORIGIN).lean();
+    for leaf in &w.leaves {
+        lean.apply(leaf).unwrap();
+    }
+    let statement = |envelope: &Envelope| Statement::parse(&envelope.payload).unwrap();
+    let withdrawal = statement(&w.withdrawal(release.pae_hash(), "a", &[&w.root]));
+    assert_eq!(lean.needs(&withdrawal), Ok(Some(1)));
+    assert_eq!(w.fold.needs(&withdrawal), Ok(None), "it is at hand");
+    let other = statement(&w.withdrawal([9; 32], "a", &[&w.root]));
+    assert_eq!(lean.needs(&other), Ok(None), "nothing stands there");
+    // The purl was released, which decides by itself.
+    assert_eq!(lean.needs(&statement(&release)), Ok(None));
+    let again = release_payload(
+        &w.id,
+        "pkg:generic/acme/x@1",
+        &[artifact("a")],
+        Some(&release.pae_hash()),
+    );
+    let again = Statement::parse(&again.unwrap()).unwrap();
+    assert_eq!(lean.needs(&again), Ok(Some(1)));
+    assert_eq!(w.fold.needs(&again), Ok(None), "it is at hand");
+}
+
+/// What a client asks of a chain that it has followed: by the version in force at the release's
+/// place, not by a later one or by one of the same place.
+#[test]
+fn a_release_is_judged_by_the_version_before_it() {
+    let mut w = World::new();
+    let release = w.release("1", "a");
+    let fresh = key();
+    let two = Project {
+        version: 2,
+        previous: Some(w.id),
+        release_keys: vec![fresh.public_key().clone()],
+        release_threshold: 1,
+        ..w.project.clone()
+    };
+    w.say(&release).unwrap();
+    let two = w.signed(two.to_payload().unwrap(), &[&w.root, &fresh]);
+    w.say(&two).unwrap();
+    let chain = &w.fold.project(&w.id).unwrap().chain;
+    let version = |index| chain.at(index).map(|v| v.project.version);
+    let versions = (version(0), version(1), version(2), version(3));
+    assert_eq!(versions, (None, Some(1), Some(1), Some(2)));
+    let Body::Release(r) = Statement::parse(&release.payload).unwrap().body else {
+        panic!()
+    };
+    let at = |envelope: &Envelope, index: u64, revoked: &dyn Fn(&keys::KeyId) -> bool| {
+        let said = chain.check_release(envelope, &r, (index, 100), revoked);
+        said.map_err(|e| e.kind())
+    };
+    assert_eq!(at(&release, 1, &|_| false), Ok(()));
+    assert_eq!(at(&release, 0, &|_| false), Err("unknown-project"));
+    assert_eq!(at(&release, 3, &|_| false), Err("unauthorised-key"));
+    let gone = w.releases[1].public_key().id();
+    assert_eq!(at(&release, 1, &|key| *key == gone), Err("key-revoked"));
+    let mut one = release.clone();
+    one.signatures.pop();
+    assert_eq!(at(&one, 1, &|_| false), Err("threshold-not-met"));
+    let mut forged = release.clone();
+    forged.signatures[0].sig = forged.signatures[1].sig.clone();
+    assert_eq!(at(&forged, 1, &|_| false), Err("bad-signature"));
 }

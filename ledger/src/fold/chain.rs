@@ -400,3 +400,16 @@ pub fn verify_signatures(envelope: &Envelope, may: &[&PublicKey]) -> Result<(), 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Role;
+
+    #[test]
+    fn roles_have_the_words_of_the_page() {
+        assert_eq!(
+            (Role::Root.word(), Role::Release.word()),
+            ("root", "release")
+        );
+    }
+}
