@@ -198,3 +198,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn each_refusal_of_a_proof_has_its_name() {
+    let (key, other) = ([0x00; 32], [0x80; 32]);
+    let deep = MapProof {
+        found: None,
+        siblings: vec![[0; 32]; 257],
+    };
+    let astray = MapProof {
+        found: Some((other, [1; 32])),
+        siblings: vec![[0; 32]],
+    };
+    let kind = |proof: &MapProof| verify(&[0; 32], &key, proof).unwrap_err().kind();
+    assert_eq!(kind(&deep), "map-proof-too-deep");
+    assert_eq!(kind(&astray), "map-proof-wrong-path");
+    let wrong = MapProof {
+        siblings: vec![[1; 32]],
+        ..MapProof::default()
+    };
+    assert_eq!(kind(&wrong), "map-root-mismatch");
+}
