@@ -169,7 +169,7 @@ type AtView = (Arc<View>, Arc<Shared>);
 fn shared(log: &Log, project: &Hash) -> Result<Option<AtView>, ReadError> {
     let view = log.view();
     let kept = log.reader(&view).kept;
-    if let Some(shared) = kept.shared(view.size, project) {
+    if let Some(shared) = kept.shared(view.stamp, project) {
         return Ok(Some((view, shared)));
     }
     let Some(ProjectHead {
@@ -193,6 +193,6 @@ fn shared(log: &Log, project: &Hash) -> Result<Option<AtView>, ReadError> {
         .collect::<Result<_, ReadError>>()?;
     let shared = Shared::new(&view.note, head, &projects).map_err(|e| damaged(&e.to_string()))?;
     let shared = Arc::new(shared);
-    kept.share(view.size, *project, &shared);
+    kept.share(view.stamp, *project, &shared);
     Ok(Some((view, shared)))
 }

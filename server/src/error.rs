@@ -9,6 +9,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The witnesses cannot be asked as configured.
+    #[error("witnesses: {0}")]
+    Witnesses(String),
     /// `init` on a directory that holds a log.
     #[error(
         "{dir} already holds the log {origin:?}; init makes a new one only where there is none"
@@ -134,6 +137,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Witnesses(_) => "witnesses",
             Self::Store(e) => e.kind(),
             Self::AlreadyThere { .. } => "data-already-there",
             Self::NoLog(_) => "data-no-log",

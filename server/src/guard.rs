@@ -31,6 +31,9 @@ pub enum Cause {
     /// What the start, or the check after it, found. It stays until the next start.
     #[error("the log is read-only: {0}")]
     ReadOnly(String),
+    /// After a start the witnesses are asked first what they have seen.
+    #[error("too few witnesses have said yet that this log is what they saw last ({0})")]
+    Witnesses(String),
     /// The disk is nearly full.
     #[error("the disk under {dir}/ has {free} MiB free, and {want} MiB must stay free")]
     DiskFull {
@@ -85,8 +88,9 @@ pub enum Cause {
 
 impl Cause {
     /// All kinds, for metrics.
-    pub const KINDS: [&str; 8] = [
+    pub const KINDS: [&str; 9] = [
         "read-only",
+        "witnesses-asked",
         "disk-full",
         "file-system-read-only",
         "file-system-silent",
@@ -101,6 +105,7 @@ impl Cause {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ReadOnly(_) => "read-only",
+            Self::Witnesses(_) => "witnesses-asked",
             Self::DiskFull { .. } | Self::FilesFull { .. } => "disk-full",
             Self::FileSystemReadOnly(_) => "file-system-read-only",
             Self::FileSystemSilent { .. } => "file-system-silent",
@@ -116,6 +121,9 @@ impl Cause {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::ReadOnly(_) => "keep the directory as it is, copy it, and find out why",
+            Self::Witnesses(_) => {
+                "the log goes on by itself once a quorum of its witnesses has answered; see that they are reached"
+            }
             Self::DiskFull { .. } | Self::FilesFull { .. } => {
                 "the operator makes room; the log then goes on by itself"
             }
@@ -219,6 +227,8 @@ pub struct Guard {
     settings: Settings,
     places: Vec<(&'static str, PathBuf)>,
     read_only: OnceLock<String>,
+    /// Why the witnesses' answers do not suffice yet, while they do not.
+    asking: Mutex<Option<String>>,
     state: Mutex<State>,
 }
 
@@ -231,6 +241,7 @@ impl Guard {
             settings,
             places: Vec::new(),
             read_only: read_only.map_or_else(OnceLock::new, OnceLock::from),
+            asking: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -241,6 +252,18 @@ impl Guard {
             let why = self.read_only().unwrap_or_default();
             eprintln!("countersign-server: READ-ONLY, this log does not sign from now on: {why}");
         }
+    }
+
+    /// Forbids signing while the witnesses are asked, and `why` they do not suffice yet.
+    pub(crate) fn ask(&self, why: Option<String>) {
+        *self.asking.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    fn asked(&self) -> Result<(), Cause> {
+        let asking = self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        asking
+            .clone()
+            .map_or(Ok(()), |why| Err(Cause::Witnesses(why)))
     }
 
     /// The same, watching the file systems of `layout` too.
@@ -269,6 +292,7 @@ impl Guard {
     /// The first [`Cause`] that forbids it.
     pub fn may_sign(&self, last: u64, bytes: u64) -> Result<(), Cause> {
         let verdict = self.may_write(bytes).and_then(|()| {
+            self.asked()?;
             let boot = clock_gettime(ClockId::Boottime).tv_sec;
             let boot = u64::try_from(boot).unwrap_or_default();
             self.clock(crate::log::unix_now(), boot, last)

@@ -1,6 +1,6 @@
 //! What many bundles need again, in memory: the inner rows of full tiles, and the entries of
 //! project statements. Both follow from blobs that never change, so nothing here grows stale.
-//! And what the bundles of one project share at the newest size, until there is a newer one.
+//! And what the bundles of one project share at the newest checkpoint, until there is a newer one.
 
 use crate::view::Entry;
 use ledger::bundle::Shared;
@@ -52,10 +52,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The common parts of bundles at one size of the log.
+/// The common parts of bundles at one checkpoint, by its stamp.
 #[derive(Default)]
-struct AtSize {
-    size: u64,
+struct AtStamp {
+    stamp: u64,
     by_project: HashMap<Hash, Arc<Shared>>,
 }
 
@@ -63,7 +63,7 @@ struct AtSize {
 pub struct Kept {
     tiles: Bounded<(u8, u64), Arc<InnerRows>>,
     entries: Bounded<u64, Entry>,
-    shared: Mutex<AtSize>,
+    shared: Mutex<AtStamp>,
 }
 
 impl Default for Kept {
@@ -102,22 +102,22 @@ impl Kept {
         self.entries.get_or(index, make)
     }
 
-    /// What the bundles of a project share where the log has `size` leaves, if it is kept.
-    pub fn shared(&self, size: u64, project: &Hash) -> Option<Arc<Shared>> {
+    /// What the bundles of a project share at the checkpoint with this stamp, if it is kept.
+    pub fn shared(&self, stamp: u64, project: &Hash) -> Option<Arc<Shared>> {
         let kept = lock(&self.shared);
         let found = kept.by_project.get(project);
-        found.filter(|_| kept.size == size).cloned()
+        found.filter(|_| kept.stamp == stamp).cloned()
     }
 
-    /// Keeps it, in place of what is of a smaller size.
-    pub fn share(&self, size: u64, project: Hash, shared: &Arc<Shared>) {
+    /// Keeps it, in place of what is of an earlier checkpoint.
+    pub fn share(&self, stamp: u64, project: Hash, shared: &Arc<Shared>) {
         let mut kept = lock(&self.shared);
-        if size > kept.size || kept.by_project.len() >= PROJECTS {
+        if stamp > kept.stamp || kept.by_project.len() >= PROJECTS {
             kept.by_project.clear();
         }
         // Whoever read an older checkpoint must not put it in a newer one's place.
-        if size >= kept.size {
-            kept.size = size;
+        if stamp >= kept.stamp {
+            kept.stamp = stamp;
             kept.by_project.insert(project, Arc::clone(shared));
         }
     }

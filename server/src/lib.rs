@@ -22,6 +22,7 @@ pub mod logkeys;
 pub mod metrics;
 pub mod operator;
 pub mod pending;
+pub mod publish;
 pub mod reject;
 pub mod sequence;
 pub mod server;

@@ -5,6 +5,7 @@ use crate::datadir::Layout;
 use crate::guard::{self, Cause, Guard};
 use crate::kept::Kept;
 pub use crate::metrics::Metrics;
+use crate::publish::{self, Publisher, Staged};
 use crate::reject::Rejection;
 use crate::store::{Blobs, DigestHit, Index, IndexBatch, ProjectHit, StoreError};
 use crate::view::{Entry, ReadError, Reader, View};
@@ -14,8 +15,9 @@ use ledger::released::Earlier;
 use ledger::statement::Body;
 use ledger::{Hash, hex32};
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 
 /// The last checkpoint, and the ledger's state exactly at it. One lock holds both, so that
 /// no proof mixes two checkpoints.
@@ -41,6 +43,9 @@ pub struct Log {
     pub metrics: Metrics,
     kept: Kept,
     published: RwLock<Published>,
+    /// The size that is published, for those who wait for it.
+    shown: watch::Sender<u64>,
+    publisher: Option<Arc<Publisher>>,
     guard: Guard,
 }
 
@@ -54,6 +59,7 @@ impl Log {
         published: Published,
         read_only: Option<String>,
     ) -> Self {
+        let shown = watch::Sender::new(published.view.size);
         let (metrics, published) = (Metrics::default(), RwLock::new(published));
         let guard = Guard::unwatched(read_only);
         Self {
@@ -64,7 +70,75 @@ impl Log {
             metrics,
             kept: Kept::default(),
             published,
+            shown,
+            publisher: None,
             guard,
+        }
+    }
+
+    /// The same log, whose checkpoints are shown once they are cosigned.
+    pub(crate) fn witnessed(self, settings: Option<&publish::Settings>) -> Self {
+        let publisher = settings.map(|s| Arc::new(Publisher::new(s, &self.view())));
+        if publisher.is_some() {
+            self.guard
+                .ask(Some("they have not been asked yet".to_owned()));
+        }
+        Self { publisher, ..self }
+    }
+
+    /// Who asks the witnesses, if there are any.
+    #[must_use]
+    pub fn publisher(&self) -> Option<&Arc<Publisher>> {
+        self.publisher.as_ref()
+    }
+
+    /// Takes a durable batch to where it is shown: at once, or after the witnesses.
+    pub(crate) fn stage(&self, batch: Staged) {
+        match &self.publisher {
+            Some(publisher) => publisher.stage(batch),
+            None => {
+                let view = View::clone(&batch.view);
+                self.show(&[batch], view);
+            }
+        }
+    }
+
+    /// Shows the log at `view`, which these batches lead to.
+    pub(crate) fn show(&self, batches: &[Staged], view: View) {
+        let size = view.size;
+        {
+            let mut published = self
+                .published
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            for batch in batches {
+                // The index holds what came before this batch.
+                published.fold.forget_released(batch.first);
+                for ((leaf, _), accepted) in batch.leaves.iter().zip(&batch.accepted) {
+                    published.fold.follow(leaf, *accepted);
+                }
+            }
+            published.fold.settle();
+            let stamp = published.view.stamp + 1;
+            published.view = Arc::new(View { stamp, ..view });
+        }
+        self.shown.send_replace(size);
+    }
+
+    /// Waits until the entry at `index`, which is durable, is published: at once where there are
+    /// no witnesses, else until their quorum is met, for `wait` at most.
+    pub(crate) async fn published_entry_at(&self, index: u64, wait: Option<Duration>) {
+        let Some(publisher) = &self.publisher else {
+            return;
+        };
+        let mut shown = self.shown.subscribe();
+        let wait = wait.unwrap_or(publisher.wait());
+        let in_time = tokio::time::timeout(wait, shown.wait_for(|size| *size > index));
+        let late = in_time.await.is_err();
+        if late {
+            publisher.hurry(index + 1);
+            // Never closed while the log is here.
+            let _ = shown.wait_for(|size| *size > index).await;
         }
     }
 
@@ -80,12 +154,6 @@ impl Log {
     pub fn published(&self) -> RwLockReadGuard<'_, Published> {
         self.published
             .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn publish(&self) -> RwLockWriteGuard<'_, Published> {
-        self.published
-            .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -110,7 +178,15 @@ impl Log {
     /// # Errors
     /// [`Rejection`] where it cannot be read.
     pub(crate) fn earlier(&self, index: u64) -> Result<Option<Earlier>, Rejection> {
-        Ok(Earlier::parse(index, &self.published_entry(index)?))
+        self.earlier_in(&self.view(), index)
+    }
+
+    /// The same, where it stands in `view`.
+    ///
+    /// # Errors
+    /// [`Rejection`] where it cannot be read.
+    pub(crate) fn earlier_in(&self, view: &View, index: u64) -> Result<Option<Earlier>, Rejection> {
+        Ok(Earlier::parse(index, &self.entry_in(view, index)?))
     }
 
     /// The entry at `index`, which is published.
@@ -118,8 +194,11 @@ impl Log {
     /// # Errors
     /// [`Rejection`] where it cannot be read.
     pub(crate) fn published_entry(&self, index: u64) -> Result<Entry, Rejection> {
-        let view = self.view();
-        let entry = self.reader(&view).entry(index).map_err(|e| match e {
+        self.entry_in(&self.view(), index)
+    }
+
+    fn entry_in(&self, view: &View, index: u64) -> Result<Entry, Rejection> {
+        let entry = self.reader(view).entry(index).map_err(|e| match e {
             ReadError::Store(e) => e,
             e @ ReadError::NotPublished(_) => StoreError::Damaged(e.to_string()),
         })?;

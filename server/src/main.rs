@@ -76,6 +76,8 @@ enum Command {
         limits: serve_args::LimitArgs,
         #[command(flatten)]
         guard: serve_args::GuardArgs,
+        #[command(flatten)]
+        witnesses: serve_args::WitnessArgs,
     },
     /// List projects, and decide about them, on a running server.
     #[command(subcommand)]
@@ -222,6 +224,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             high_water,
             limits,
             guard,
+            witnesses,
         } => {
             let config = Config {
                 listen,
@@ -231,6 +234,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 limits: limits.into(),
                 guard: guard.into(),
                 high_water,
+                witnesses: witnesses.read()?,
                 ..Config::new(data)
             };
             let handle = Server::start(&config)?;

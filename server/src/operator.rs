@@ -216,7 +216,7 @@ async fn admit(app: &App, project: &str) -> Result<Value, String> {
     let answer = app
         .queue_statement(one.id, one.envelope.clone(), one.statement.clone(), None)
         .map_err(|e| e.to_string())?;
-    let index = wait(answer).await?;
+    let index = wait(app, answer).await?;
     app.settle().map_err(|e| e.to_string())?;
     Ok(json!({ "id": hex32(&one.id), "index": index, "name": one.name, "status": "admitted" }))
 }
@@ -246,16 +246,17 @@ async fn operation(
         reply,
     })
     .map_err(|e| e.to_string())?;
-    let index = wait(answer).await?;
+    let index = wait(app, answer).await?;
     Ok(json!({ "id": hex32(&project), "index": index, "status": action.word() }))
 }
 
-async fn wait(answer: oneshot::Receiver<Answer>) -> Result<u64, String> {
-    answer
-        .await
-        .map_err(|_| "the server is stopping".to_owned())?
-        .map(|logged| logged.index)
-        .map_err(|e| e.to_string())
+/// Waits until what was queued is logged, and shown.
+async fn wait(app: &App, answer: oneshot::Receiver<Answer>) -> Result<u64, String> {
+    let answer = answer.await;
+    let answer = answer.map_err(|_| "the server is stopping".to_owned())?;
+    let index = answer.map_err(|e| e.to_string())?.index;
+    app.log.published_entry_at(index, None).await;
+    Ok(index)
 }
 
 /// Asks the server that runs on `private`'s data directory.

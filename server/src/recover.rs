@@ -76,6 +76,8 @@ pub(crate) fn recover(
         tail: tree.partial(),
         last: tree.last,
         edge: tree.edge,
+        stamp: 0,
+        witnessed: None,
     };
     let outcome =
         outcome.and_then(|()| mark.map_or(Ok(()), |mark| mark.check(&view, &blobs, keys)));

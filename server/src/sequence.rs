@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::limits::Place;
 use crate::log::{Log, index_rows, read_leaf, save_state, unix_now};
 use crate::logkeys::LogKeys;
+use crate::publish::Staged;
 use crate::reject::Rejection;
 use crate::store::{Head, Hot, HotBatch, IndexBatch, Mark};
 use crate::view::{Entry, View};
@@ -179,6 +180,8 @@ pub struct Sequencer {
     pub head: Head,
     /// Entries below this lie in durable blobs.
     pub durable: u64,
+    /// The log at the head that stands; what is shown may be behind it.
+    pub view: Arc<View>,
 }
 
 struct Batch {
@@ -249,7 +252,7 @@ impl Sequencer {
             self.add(&mut batch, head)
                 .map_err(|e| Error::Fill(format!("ledger head: {e}")))?;
             let accepted = vec![true; batch.leaves.len()];
-            self.commit(&batch.leaves, &accepted)?;
+            self.commit(batch.leaves, accepted)?;
         }
         for (reply, answer) in batch.answers {
             // Whoever asked may have gone; the entry stands all the same.
@@ -330,7 +333,7 @@ impl Sequencer {
     /// it is published, then.
     fn earlier(&self, statement: &Statement) -> Result<Option<Earlier>, Rejection> {
         match self.fold.needs(statement)? {
-            Some(index) => self.log.earlier(index),
+            Some(index) => self.log.earlier_in(&self.view, index),
             None => Ok(None),
         }
     }
@@ -381,20 +384,21 @@ impl Sequencer {
                     }
                 })
                 .collect::<Result<_, _>>()?;
-            self.commit(&part, &accepted)?;
+            self.commit(part, accepted)?;
         }
     }
 
     /// Makes leaves that the fold has taken durable, then public, then findable.
-    fn commit(&mut self, leaves: &[(Leaf, Entry)], accepted: &[bool]) -> Result<(), Error> {
+    fn commit(&mut self, leaves: Vec<(Leaf, Entry)>, accepted: Vec<bool>) -> Result<(), Error> {
         let (first, began) = (self.head.size, Instant::now());
+        let leaves = Arc::new(leaves);
         let hashes: Vec<Hash> = leaves.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
         let mut blobs: Vec<(String, Vec<u8>)> = Vec::new();
         for full in self.edge.append(&hashes) {
             blobs.push((full.tile().path(), full.bytes));
         }
         let mut entries = Vec::with_capacity(leaves.len());
-        for (index, (_, bytes)) in (first..).zip(leaves) {
+        for (index, (_, bytes)) in (first..).zip(leaves.iter()) {
             entries.push((index, bytes.to_vec()));
             self.tail.push(Arc::clone(bytes));
             if self.tail.len() == usize::from(TILE_WIDTH) {
@@ -432,7 +436,7 @@ impl Sequencer {
         }
         self.durable = size - size % u64::from(TILE_WIDTH);
         let last = leaves.last().map(|(_, bytes)| Arc::clone(bytes));
-        let view = View {
+        self.view = Arc::new(View {
             size,
             root,
             note: checkpoint,
@@ -440,20 +444,18 @@ impl Sequencer {
             prover,
             tail: self.tail.clone(),
             last,
-        };
-        {
-            let mut published = self.log.publish();
-            // The index holds what came before this batch.
-            published.fold.forget_released(first);
-            for ((leaf, _), accepted) in leaves.iter().zip(accepted) {
-                published.fold.follow(leaf, *accepted);
-            }
-            published.fold.settle();
-            published.view = Arc::new(view);
-        }
+            stamp: 0,
+            witnessed: None,
+        });
+        self.log.stage(Staged {
+            view: Arc::clone(&self.view),
+            first,
+            leaves: Arc::clone(&leaves),
+            accepted: accepted.clone(),
+        });
         let mut rows = IndexBatch::default();
-        for ((index, (leaf, bytes)), accepted) in (first..).zip(leaves).zip(accepted) {
-            if *accepted {
+        for ((index, (leaf, bytes)), accepted) in (first..).zip(leaves.iter()).zip(accepted) {
+            if accepted {
                 let project = self.fold.about(leaf);
                 index_rows(&mut rows, index, leaf, project, bytes);
             }

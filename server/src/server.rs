@@ -9,6 +9,7 @@ use crate::limits::{self, Limits, WORKERS};
 use crate::log::Log;
 use crate::logkeys::LogKeys;
 use crate::pending::Pending;
+use crate::publish::{self, Publishing};
 use crate::recheck::Recheck;
 use crate::recover::{Recovered, recover};
 use crate::sequence::{Job, Queue, Sequencer};
@@ -47,6 +48,8 @@ pub struct Config {
     /// The file of the high-water mark, outside the data directory; made by
     /// [`crate::high_water::begin`].
     pub high_water: Option<PathBuf>,
+    /// Who witnesses the log.
+    pub witnesses: Option<publish::Settings>,
 }
 
 /// Places in the queue that only the operator's commands take, however full it is.
@@ -67,6 +70,7 @@ impl Config {
             limits: limits::Settings::default(),
             guard: guard::Settings::default(),
             high_water: None,
+            witnesses: None,
         }
     }
 
@@ -99,6 +103,7 @@ pub struct Handle {
     http: Option<tokio::task::JoinHandle<()>>,
     sequencer: Option<JoinHandle<()>>,
     recheck: Option<Recheck>,
+    publishing: Option<Publishing>,
     data: Option<DataDir>,
 }
 
@@ -184,11 +189,8 @@ impl Server {
         let earlier = Arc::new(InIndex(Arc::clone(&index)));
         published.fold = published.fold.looking_up(earlier);
         published.fold.forget_released(index.size()?);
-        let (fold, edge, tail) = (
-            published.fold.clone(),
-            published.view.edge.clone(),
-            published.view.tail.clone(),
-        );
+        let (fold, view) = (published.fold.clone(), Arc::clone(&published.view));
+        let (edge, tail) = (view.edge.clone(), view.tail.clone());
         let pending = Pending::open(private.join("pending"), config.pending)?;
         let trust = TrustDocuments::open(
             data.layout.public().join("trust"),
@@ -202,7 +204,11 @@ impl Server {
             published,
             read_only,
         );
-        let log = Arc::new(log.watched(&data.layout, &config.guard));
+        let log = log.watched(&data.layout, &config.guard);
+        let log = Arc::new(log.witnessed(config.witnesses.as_ref()));
+        let witnesses = config.witnesses.as_ref();
+        let publishing = witnesses.map(|w| Publishing::start(w, &log));
+        let publishing = publishing.transpose()?.flatten();
         let (queue, jobs) = Queue::new(config.queue.saturating_add(RESERVED));
         let limits = Limits::new(&config.limits, config.queue);
         let sequencer = Sequencer {
@@ -215,6 +221,7 @@ impl Server {
             tail,
             head,
             durable,
+            view,
         };
         let sequencer = std::thread::Builder::new()
             .name("sequencer".into())
@@ -262,6 +269,7 @@ impl Server {
             http: None,
             sequencer: Some(sequencer),
             recheck: None,
+            publishing,
             data: Some(data),
         };
         // On an error the handle's drop stops what runs already.
@@ -386,6 +394,8 @@ impl Drop for Handle {
         if let Some(sequencer) = self.sequencer.take() {
             let _ = sequencer.join();
         }
+        // What was staged is durable; the next start shows it.
+        self.publishing.take();
         if let Some(data) = self.data.take() {
             let _ = std::fs::remove_file(data.layout.socket());
         }

@@ -30,6 +30,11 @@ pub struct View {
     pub tail: Vec<Entry>,
     /// The last leaf.
     pub last: Option<Entry>,
+    /// Counts what was shown: a checkpoint may be shown again, with other cosignatures.
+    pub stamp: u64,
+    /// Whether the cosignatures in `note` meet the log's own quorum; `None` where it has no
+    /// witnesses.
+    pub witnessed: Option<bool>,
 }
 
 /// Reads from a view.

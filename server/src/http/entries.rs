@@ -7,7 +7,7 @@ use crate::sequence::Logged;
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use ledger::{API_VERSION, b64, hex32};
@@ -17,6 +17,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const ACCEPTED: [&str; 2] = ["application/json", "application/vnd.dsse.envelope.v1+json"];
 
@@ -93,7 +94,7 @@ pub async fn submit(
     let shared = Arc::clone(&app);
     let answer = async move {
         let bytes = checked(&head.headers, &ACCEPTED, bytes)?;
-        log(shared, client, bytes).await
+        log(shared, client, patience(&head.uri)?, bytes).await
     };
     answer
         .await
@@ -152,7 +153,39 @@ async fn admit(app: &Arc<App>, client: Client, bytes: Bytes) -> Result<(Said, Ad
     .await
 }
 
-async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Problem> {
+/// Longest that a publisher may wait for the witnesses, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
+#[derive(Deserialize)]
+struct Wait {
+    wait: Option<String>,
+}
+
+/// How long whoever submits waits for the witnesses' quorum, where they say so.
+fn patience(uri: &Uri) -> Result<Option<Duration>, Problem> {
+    let Ok(Query(Wait { wait })) = Query::try_from_uri(uri) else {
+        return Err(Problem::new(400, "bad-query", "want ?wait=SECONDS"));
+    };
+    let seconds = wait.map(|text| number(&text, "wait")).transpose()?;
+    match seconds {
+        Some(seconds) if seconds > LONGEST_WAIT => Err(Problem::new(
+            400,
+            "bad-number",
+            format!("wait must be at most {LONGEST_WAIT} seconds"),
+        )),
+        seconds => Ok(seconds.map(Duration::from_secs)),
+    }
+}
+
+/// Whether the log's own quorum of witnesses has cosigned what an answer is about.
+const WITNESSED: HeaderName = HeaderName::from_static("countersign-witnessed");
+
+async fn log(
+    app: Arc<App>,
+    client: Client,
+    wait: Option<Duration>,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
     let (said, admitted) = admit(&app, client, bytes).await?;
     let Logged { index, entry } = match admitted {
         Admitted::Stands(index) => index.into(),
@@ -171,8 +204,10 @@ async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Pr
             }
         },
     };
+    app.log.published_entry_at(index, wait).await;
     // What was just logged is in memory: another thread would cost more than it saves.
     let at_hand = entry.is_some();
+    let witnessed = app.log.view().witnessed;
     let make = move || {
         if app.open && app.settle().is_err() {
             eprintln!(
@@ -192,7 +227,13 @@ async fn log(app: Arc<App>, client: Client, bytes: Bytes) -> Result<Response, Pr
         (header::LOCATION, format!("/api/v1/entries/{index}")),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    Ok((headers, bytes).into_response())
+    let mut response = (headers, bytes).into_response();
+    if let Some(witnessed) = witnessed {
+        let word = if witnessed { "quorum" } else { "no-quorum" };
+        let word = HeaderValue::from_static(word);
+        response.headers_mut().insert(WITNESSED, word);
+    }
+    Ok(response)
 }
 
 pub(super) fn number(text: &str, what: &str) -> Result<u64, Problem> {

@@ -31,7 +31,10 @@ pub async fn digest(
 ) -> Result<Json<Value>, Problem> {
     let digest = digest_of(&sha256)?;
     blocking(move || {
-        let entries = app.log.index.by_digest(&digest, ROWS)?;
+        let mut entries = app.log.index.by_digest(&digest, ROWS)?;
+        // What awaits its witnesses is in the index, and not public yet.
+        let size = app.log.view().size;
+        entries.retain(|hit| hit.index < size);
         Ok(Json(
             json!({ "apiVersion": API_VERSION, "entries": entries }),
         ))
@@ -57,7 +60,9 @@ pub async fn entries(
     let from = number(q.from.as_deref().unwrap_or("0"), "from")?;
     blocking(move || {
         let id = id_of(&app, &project).ok_or_else(unknown)?;
-        let rows = app.log.index.by_project(&id, from, INDEXES)?;
+        let size = app.log.view().size;
+        let mut rows = app.log.index.by_project(&id, from, INDEXES)?;
+        rows.retain(|row| row.index < size);
         // What was refused stands in the log, and was not accepted.
         if app.log.published().fold.project(&id).is_none() {
             return Err(unknown());
@@ -125,7 +130,9 @@ pub async fn project(
 ) -> Result<Json<Value>, Problem> {
     blocking(move || {
         if let Some(id) = id_of(&app, &project) {
-            let rows = app.log.index.by_project(&id, 0, ROWS)?;
+            let size = app.log.view().size;
+            let mut rows = app.log.index.by_project(&id, 0, ROWS)?;
+            rows.retain(|row| row.index < size);
             if let Some(state) = app.log.published().fold.project(&id) {
                 return Ok(Json(standing(state, &rows)));
             }

@@ -4,6 +4,7 @@ use super::{Problem, Shared, blocking};
 use crate::admit::App;
 use crate::guard::Cause;
 use crate::metrics::Histogram;
+use crate::publish::{Outcome, Standing};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -14,8 +15,21 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-pub async fn readyz(State(app): Shared) -> Result<&'static str, Problem> {
-    blocking(move || Ok(app.log.may_sign().map(|()| "ready\n")?)).await
+/// Ready, and below it how each witness does, one a line.
+pub async fn readyz(State(app): Shared) -> Result<String, Problem> {
+    blocking(move || {
+        app.log.may_sign()?;
+        let mut text = "ready\n".to_owned();
+        let standings = app.log.publisher().map(|p| p.standings());
+        for (name, standing) in standings.unwrap_or_default() {
+            let _ = match &standing.outcome {
+                Outcome::Failed(kind, why) => writeln!(text, "witness {name}: {kind}: {why}"),
+                other => writeln!(text, "witness {name}: {}", other.word()),
+            };
+        }
+        Ok(text)
+    })
+    .await
 }
 
 /// Metrics in Prometheus' text format.
@@ -56,6 +70,62 @@ impl Page {
     }
 }
 
+/// How each witness does. Names are the operator's own, from the policy.
+fn witnesses(app: &App, page: &mut Page) {
+    let Some(publisher) = app.log.publisher() else {
+        return;
+    };
+    let each = publisher.standings();
+    let label = |name: &str| name.replace('\\', "\\\\").replace('"', "\\\"");
+    let mut rows = |name: &str, kind: &str, help: &str, of: &dyn Fn(&Standing) -> u64| {
+        page.head(name, kind, help);
+        for (witness, standing) in &each {
+            let row = format!("{name}{{witness=\"{}\"}}", label(witness));
+            page.row(&row, of(standing));
+        }
+    };
+    rows(
+        "countersign_witness_up",
+        "gauge",
+        "1 where the witness cosigned when it was last asked, else 0.",
+        &|s| u64::from(s.outcome == Outcome::Cosigned),
+    );
+    rows(
+        "countersign_witness_size",
+        "gauge",
+        "Leaves under the largest checkpoint that the witness cosigned since the start.",
+        &|s| s.size.unwrap_or_default(),
+    );
+    rows(
+        "countersign_witness_time_seconds",
+        "gauge",
+        "The time in the witness's last cosignature.",
+        &|s| s.time,
+    );
+    rows(
+        "countersign_witness_cosigned_total",
+        "counter",
+        "Cosignatures by the witness.",
+        &|s| s.counts.0,
+    );
+    rows(
+        "countersign_witness_failed_total",
+        "counter",
+        "Requests that the witness did not answer with a cosignature.",
+        &|s| s.counts.1,
+    );
+    page.gauge(
+        "countersign_witnessed",
+        "1 where the checkpoint that is shown has the quorum's cosignatures, else 0.",
+        u8::from(app.log.view().witnessed == Some(true)),
+    );
+    page.gauge(
+        "countersign_staged_batches",
+        "Batches that are durable and await their cosignatures.",
+        publisher.staged(),
+    );
+}
+
 fn page(app: &App) -> String {
     let (log, m, mut page) = (&app.log, &app.log.metrics, Page::default());
     let cause = log.may_sign().err();
@@ -89,6 +159,7 @@ fn page(app: &App) -> String {
         "Leaves that are still to be read again.",
         m.recheck.left(),
     );
+    witnesses(app, &mut page);
     if let Some(free) = log.guard().free_bytes() {
         let help = "Bytes free on the fuller of the file systems of the data directory.";
         page.gauge("countersign_free_bytes", help, free);

@@ -33,7 +33,8 @@ fn sequencer(dir: &std::path::Path) -> (DataDir, Sequencer) {
         found.published.fold.clone(),
         found.published.view.edge.clone(),
     );
-    let tail = found.published.view.tail.clone();
+    let view = Arc::clone(&found.published.view);
+    let tail = view.tail.clone();
     let log = Log::new(
         ORIGIN.into(),
         keys.vkeys(),
@@ -55,6 +56,7 @@ fn sequencer(dir: &std::path::Path) -> (DataDir, Sequencer) {
             tail,
             head,
             durable,
+            view,
         },
     )
 }

@@ -1,0 +1,191 @@
+//! The client side of c2sp.org/tlog-witness: what is sent to a witness, and what its answer
+//! means. No network here.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tlog::Hash;
+use tlog::note::{Note, NoteSignature, parse_signatures};
+use tlog::vkey::VerifierKey;
+
+/// Largest answer that is read, in bytes: cosignatures of a few keys.
+pub const MAX_ANSWER: u64 = 16 * 1024;
+
+/// Media type of an answer that states a size.
+const SIZE_TYPE: &str = "text/x.tlog.size";
+
+/// The body of an add-checkpoint request. `note` has the log's signatures only: other witnesses'
+/// would be ignored, and some refuse long bodies.
+#[must_use]
+pub fn body(old: u64, proof: &[Hash], note: &str) -> String {
+    let mut body = format!("old {old}\n");
+    for hash in proof {
+        body.push_str(&STANDARD.encode(hash));
+        body.push('\n');
+    }
+    body.push('\n');
+    body.push_str(note);
+    body
+}
+
+/// What a witness answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Its cosignature, verified, and the time in it, Unix seconds.
+    Cosigned(NoteSignature, u64),
+    /// It has last cosigned another size than the one that it was told.
+    LastSize(u64),
+    /// As above, but it does not say which.
+    Conflict,
+    /// It says that our proof does not lead from what it has seen.
+    Inconsistent,
+    /// It wants fewer requests; seconds to wait, if it says so.
+    Busy(Option<u64>),
+    /// Another refusal.
+    Refused(u16),
+    /// What it answered is not what the protocol has; why.
+    Garbage(String),
+}
+
+/// Reads an answer about the checkpoint in `note` from the witness with `key`.
+#[must_use]
+pub fn read(
+    (status, content_type, retry_after): (u16, &str, Option<u64>),
+    body: &[u8],
+    note: &Note,
+    key: &VerifierKey,
+) -> Answer {
+    match status {
+        200 => match cosignature(body, note, key) {
+            Ok((line, time)) => Answer::Cosigned(line, time),
+            Err(why) => Answer::Garbage(why),
+        },
+        409 if content_type == SIZE_TYPE => match size(body) {
+            Some(size) => Answer::LastSize(size),
+            None => {
+                Answer::Garbage("a conflict whose size is no decimal number and newline".into())
+            }
+        },
+        409 => Answer::Conflict,
+        422 => Answer::Inconsistent,
+        429 | 503 => Answer::Busy(retry_after),
+        other => Answer::Refused(other),
+    }
+}
+
+fn size(body: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(body).ok()?.strip_suffix('\n')?;
+    let plain = text == "0" || !text.starts_with('0');
+    let digits = plain && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
+}
+
+/// The cosignature by `key` among the lines of an answer. Those of other keys are ignored; one of
+/// this key that does not verify spoils them all.
+fn cosignature(
+    body: &[u8],
+    note: &Note,
+    key: &VerifierKey,
+) -> Result<(NoteSignature, u64), String> {
+    let lines = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8".to_owned())?;
+    let lines = parse_signatures(lines).map_err(|e| e.to_string())?;
+    let mut found = None;
+    for line in lines {
+        if line.name != key.name() || line.key_id != key.key_id() {
+            continue;
+        }
+        let verified = key.verify(&note.text, &line.signature);
+        match verified.map_err(|e| e.to_string())? {
+            None | Some(0) => return Err("the cosignature states no time".to_owned()),
+            Some(time) => found = Some((line, time)),
+        }
+    }
+    found.ok_or_else(|| "no cosignature by the witness's key is in the answer".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use keys::Ed25519Secret;
+
+    fn witness() -> (Ed25519Secret, VerifierKey) {
+        let secret = Ed25519Secret::generate().unwrap();
+        let key = VerifierKey::cosignature("w.example", &secret.public_bytes()).unwrap();
+        (secret, key)
+    }
+
+    fn note() -> Note {
+        Note {
+            text: "log.example\n1\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".into(),
+            signatures: Vec::new(),
+        }
+    }
+
+    fn line(secret: &Ed25519Secret, key: &VerifierKey, time: u64, text: &str) -> String {
+        let signature = secret.sign(&tlog::cosignature::message(time, text));
+        NoteSignature::by(key, tlog::cosignature::encode(time, &signature)).to_line()
+    }
+
+    #[test]
+    fn a_request_is_as_the_specification_has_it() {
+        assert_eq!(
+            body(7, &[[0; 32], [255; 32]], "the note\n"),
+            "old 7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n//////////////////////////////////////////8=\n\nthe note\n"
+        );
+        assert_eq!(body(0, &[], "n\n"), "old 0\n\nn\n");
+    }
+
+    #[test]
+    fn only_this_witness_s_own_cosignature_of_this_checkpoint_is_taken() {
+        let ((secret, key), (stranger, other)) = (witness(), witness());
+        let note = note();
+        let of = |body: &str| read((200, "text/plain", None), body.as_bytes(), &note, &key);
+        let good = line(&secret, &key, 9, &note.text);
+        assert!(matches!(of(&good), Answer::Cosigned(_, 9)));
+        let foreign = line(&stranger, &other, 9, &note.text);
+        assert!(matches!(
+            of(&format!("{foreign}{good}")),
+            Answer::Cosigned(_, 9)
+        ));
+        for bad in [
+            String::new(),
+            foreign,
+            "— w.example AAAA\n".into(),
+            "<html>".into(),
+            line(&secret, &key, 0, &note.text),
+            line(&secret, &key, 9, "another\n1\nAA==\n"),
+            line(&stranger, &key, 9, &note.text),
+            format!("{good}{}", line(&stranger, &key, 9, &note.text)),
+        ] {
+            assert!(matches!(of(&bad), Answer::Garbage(_)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn each_status_has_its_meaning() {
+        let (_, key) = witness();
+        let of = |status, media, body: &[u8]| read((status, media, Some(3)), body, &note(), &key);
+        assert_eq!(of(409, SIZE_TYPE, b"12\n"), Answer::LastSize(12));
+        assert_eq!(of(409, SIZE_TYPE, b"0\n"), Answer::LastSize(0));
+        for bad in [
+            &b"12"[..],
+            b"012\n",
+            b"+1\n",
+            b"\n",
+            b"1\n\n",
+            b"99999999999999999999\n",
+            b"\xff\n",
+        ] {
+            assert!(
+                matches!(of(409, SIZE_TYPE, bad), Answer::Garbage(_)),
+                "{bad:?}"
+            );
+        }
+        assert_eq!(of(409, "text/plain", b"12\n"), Answer::Conflict);
+        assert_eq!(of(409, "", b""), Answer::Conflict);
+        assert_eq!(of(422, "", b""), Answer::Inconsistent);
+        assert_eq!(of(429, "", b""), Answer::Busy(Some(3)));
+        assert_eq!(of(404, "", b""), Answer::Refused(404));
+        assert_eq!(of(500, "", b""), Answer::Refused(500));
+    }
+}
