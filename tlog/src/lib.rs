@@ -21,6 +21,7 @@ pub mod tile;
 pub mod tlog_proof;
 pub mod tree;
 pub mod vkey;
+pub mod witness;
 
 /// A SHA-256 output: a leaf hash, a node hash, a root, or a prefix-tree key or value.
 pub type Hash = [u8; 32];
