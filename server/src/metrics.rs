@@ -108,6 +108,17 @@ impl Recheck {
     }
 }
 
+/// What a program that listens counts of those who come, whatever it is that it serves.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Connections open now.
+    pub connections: AtomicU64,
+    /// Connections closed because their address had as many as it may.
+    pub connections_limited: AtomicU64,
+    /// Requests turned away by the rate of their address.
+    pub address_limited: AtomicU64,
+}
+
 /// Counters for `/metrics`.
 #[derive(Debug)]
 pub struct Metrics {
@@ -115,14 +126,10 @@ pub struct Metrics {
     pub submitted: AtomicU64,
     /// Submissions turned away because the queue, or the project's share of it, was full.
     pub turned_away: AtomicU64,
-    /// Requests turned away by the rate of their address.
-    pub address_limited: AtomicU64,
     /// Submissions turned away by their project's quota.
     pub project_limited: AtomicU64,
-    /// Connections closed because their address had as many as it may.
-    pub connections_limited: AtomicU64,
-    /// Connections open now.
-    pub connections: AtomicU64,
+    /// Connections, and what was turned away before it was read.
+    pub traffic: Traffic,
     /// Batches committed.
     pub batches: AtomicU64,
     /// Leaves in each batch.
@@ -140,10 +147,8 @@ impl Default for Metrics {
         Self {
             submitted: zero(),
             turned_away: zero(),
-            address_limited: zero(),
             project_limited: zero(),
-            connections_limited: zero(),
-            connections: zero(),
+            traffic: Traffic::default(),
             batches: zero(),
             batch_size: Histogram::new(&SIZES),
             commit_time: Histogram::new(&TIMES),

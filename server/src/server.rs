@@ -113,7 +113,8 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Connections that the system keeps until they are accepted: more than a burst.
 const BACKLOG: u32 = 1024;
 
-fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
+/// Listens at `addr`.
+pub(crate) fn listen(addr: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if addr.is_ipv4() {
         TcpSocket::new_v4()
     } else {
@@ -258,7 +259,7 @@ impl Server {
                 Arc::clone(&app),
             ));
             let desk = http::Desk::new(Arc::clone(&app));
-            let http = tokio::spawn(http::serve(listener, desk, Arc::clone(&app), stopped));
+            let http = tokio::spawn(http::serve(listener, desk, stopped));
             Ok::<_, Error>((addr, http))
         });
         let mut handle = Handle {

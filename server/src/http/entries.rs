@@ -1,10 +1,11 @@
 //! Submission, and conveniences over the tiles.
 
+use super::door::{not_whole, read_body, too_large};
 use super::{Arrived, Client, MAX_BODY, Problem, Shared, blocking};
 use crate::admit::{Admitted, App};
 use crate::bundles::{self, Said};
 use crate::sequence::Logged;
-use axum::body::{Body, Bytes, HttpBody as _};
+use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -13,8 +14,6 @@ use axum::{Extension, Json};
 use ledger::{API_VERSION, b64, hex32};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,18 +23,6 @@ const ACCEPTED: [&str; 2] = ["application/json", "application/vnd.dsse.envelope.
 /// Bytes of a submission that is read on the spot.
 const SMALL: usize = 8 * 1024;
 
-fn too_large() -> Problem {
-    Problem::new(
-        413,
-        "body-too-large",
-        format!("the body is over {MAX_BODY} bytes"),
-    )
-}
-
-fn not_whole() -> Problem {
-    Problem::new(400, "body-unreadable", "the body did not arrive whole")
-}
-
 /// A body within the limit, of an accepted type.
 pub(super) fn body(
     headers: &HeaderMap,
@@ -44,7 +31,7 @@ pub(super) fn body(
 ) -> Result<Bytes, Problem> {
     let body = body.map_err(|e| {
         if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            too_large()
+            too_large(MAX_BODY)
         } else {
             not_whole()
         }
@@ -89,7 +76,7 @@ pub async fn submit(
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, whole) = request.into_parts();
-    let bytes = read(whole).await;
+    let bytes = read_body(whole, MAX_BODY).await;
     arrived.0.store(true, Ordering::Relaxed);
     let shared = Arc::clone(&app);
     let answer = async move {
@@ -99,32 +86,6 @@ pub async fn submit(
     answer
         .await
         .inspect_err(|e| app.log.metrics.refuse(e.kind()))
-}
-
-/// Reads a body of at most [`MAX_BODY`] bytes.
-async fn read(mut body: Body) -> Result<Bytes, Problem> {
-    let mut first = Bytes::new();
-    let mut all = Vec::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|_| not_whole())?;
-        // What is no data is trailers, which say nothing to us.
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if first.len().max(all.len()) + data.len() > MAX_BODY {
-            return Err(too_large());
-        }
-        // A small body comes in one piece, which need not be copied.
-        if first.is_empty() && all.is_empty() {
-            first = data;
-        } else {
-            if all.is_empty() {
-                all.extend_from_slice(&first);
-            }
-            all.extend_from_slice(&data);
-        }
-    }
-    Ok(if all.is_empty() { first } else { all.into() })
 }
 
 /// Admits a submission where that is quickest. Handing it to another thread and back costs about

@@ -1,15 +1,13 @@
 //! For operators: health, readiness, metrics, and the description of this interface.
 
-use super::{Problem, Shared, blocking};
+use super::{METRICS_TYPE, Page, Problem, Shared, blocking};
 use crate::admit::App;
 use crate::guard::Cause;
-use crate::metrics::Histogram;
 use crate::publish::{Outcome, Standing};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use std::fmt::{Display, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 pub async fn healthz() -> &'static str {
     "ok\n"
@@ -30,44 +28,6 @@ pub async fn readyz(State(app): Shared) -> Result<String, Problem> {
         Ok(text)
     })
     .await
-}
-
-/// Metrics in Prometheus' text format.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn row(&mut self, name: &str, value: impl Display) {
-        let _ = writeln!(self.0, "{name} {value}");
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.head(name, "gauge", help);
-        self.row(name, value);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: &AtomicU64) {
-        self.head(name, "counter", help);
-        self.row(name, value.load(Ordering::Relaxed));
-    }
-
-    /// A histogram whose values are noted in parts of `unit`.
-    fn histogram(&mut self, name: &str, help: &str, values: &Histogram, unit: f64) {
-        #[allow(clippy::cast_precision_loss)] // a metric, not an account
-        let scaled = |n: u64| n as f64 / unit;
-        self.head(name, "histogram", help);
-        let (rows, all) = values.rows();
-        for (bound, count) in rows {
-            self.row(&format!("{name}_bucket{{le=\"{}\"}}", scaled(bound)), count);
-        }
-        self.row(&format!("{name}_bucket{{le=\"+Inf\"}}"), all);
-        self.row(&format!("{name}_sum"), scaled(values.sum()));
-        self.row(&format!("{name}_count"), all);
-    }
 }
 
 /// How each witness does. Names are the operator's own, from the policy.
@@ -172,7 +132,7 @@ fn page(app: &App) -> String {
     page.gauge(
         "countersign_connections",
         "Connections open.",
-        m.connections.load(Ordering::Relaxed),
+        m.traffic.connections.load(Ordering::Relaxed),
     );
     page.counter(
         "countersign_submitted_total",
@@ -200,8 +160,8 @@ fn page(app: &App) -> String {
         "What was turned away by a limit an address or a project.",
     );
     for (limit, count) in [
-        ("address-rate", &m.address_limited),
-        ("address-connections", &m.connections_limited),
+        ("address-rate", &m.traffic.address_limited),
+        ("address-connections", &m.traffic.connections_limited),
         ("project-rate", &m.project_limited),
     ] {
         let count = count.load(Ordering::Relaxed);
@@ -224,13 +184,12 @@ fn page(app: &App) -> String {
         &m.commit_time,
         1e6,
     );
-    page.0
+    page.text()
 }
 
 pub async fn metrics(State(app): Shared) -> Result<Response, Problem> {
     let text = blocking(move || Ok(page(&app))).await?;
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+    Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
 }
 
 pub async fn openapi() -> Response {

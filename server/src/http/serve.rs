@@ -2,11 +2,10 @@
 //! nothing, or a byte a minute, must not take what the log needs: above all not the file
 //! descriptors, since a batch whose files cannot be opened ends the process.
 
-use super::Desk;
+use super::door::{Answers, House};
 use super::peer::{Connections, PEER};
-use crate::admit::App;
 use crate::error::Error;
-use crate::log::Metrics;
+use crate::metrics::Metrics;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -57,34 +56,30 @@ fn connections() -> u32 {
 const ENOUGH: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// Counts an open connection until it is dropped.
-struct Open(Arc<App>);
+struct Open<H: House>(Arc<H>);
 
-impl Open {
-    fn new(app: Arc<App>) -> Self {
-        Metrics::count(&app.log.metrics.connections);
-        Self(app)
+impl<H: House> Open<H> {
+    fn new(house: Arc<H>) -> Self {
+        Metrics::count(&house.traffic().connections);
+        Self(house)
     }
 }
 
-impl Drop for Open {
+impl<H: House> Drop for Open<H> {
     fn drop(&mut self) {
-        let open = &self.0.log.metrics.connections;
+        let open = &self.0.traffic().connections;
         open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// Serves until `stopped`, then finishes the requests in hand.
-pub async fn serve(
-    listener: TcpListener,
-    desk: Desk,
-    app: Arc<App>,
-    mut stopped: oneshot::Receiver<()>,
-) {
+pub async fn serve<A: Answers>(listener: TcpListener, desk: A, mut stopped: oneshot::Receiver<()>) {
+    let house = Arc::clone(desk.house());
     let most = connections();
     let slots = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
     let addresses = Arc::new(Connections::default());
     let (stop, stopping) = watch::channel(());
-    let settings = app.limits.settings.clone();
+    let settings = house.settings().clone();
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
@@ -108,14 +103,14 @@ pub async fn serve(
             next = next() => next,
         };
         let Some(counted) = addresses.count(ip, &settings) else {
-            Metrics::count(&app.log.metrics.connections_limited);
+            Metrics::count(&house.traffic().connections_limited);
             // A courtesy: it has room in any new connection's buffer, or is left out.
             let _ = stream.try_write(ENOUGH);
             continue;
         };
         // Who reads nothing of an answer is cut off by the system.
         let _ = set_tcp_user_timeout(&stream, milliseconds(settings.stall));
-        let open = Open::new(Arc::clone(&app));
+        let open = Open::new(Arc::clone(&house));
         let desk = desk.clone();
         let service = service_fn(move |request| {
             let answer = desk.clone().answer(request);
