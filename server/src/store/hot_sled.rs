@@ -1,15 +1,12 @@
 //! The hot state in sled 0.34.7. Measured: what was inserted but not flushed is lost when
-//! the process is killed; what was flushed is not.
-//!
-//! sled's own flush is not enough for a power loss. On Linux it calls `sync_file_range`,
-//! which writes pages back but neither the file's length and block map nor the disk's own
-//! cache; and a record larger than 128 KiB goes to a file under `blobs/` that is never
-//! synced. So a commit syncs the database file after the flush, and entries are kept in
-//! pieces so small that no page of the tree becomes such a record.
+//! the process is killed; what was flushed is not. What else a commit takes, [`super::synced`]
+//! says; entries are kept in pieces so small that no page of the tree becomes a record that
+//! sled does not sync.
 
 mod packs;
 
 use super::files::{Disk, Files};
+use super::synced::{Synced, failed};
 use super::{Head, Hot, HotBatch, StoreError};
 use packs::{ENTRY, PACK, PACK_ENTRIES, join, keys, unpack};
 use std::collections::BTreeMap;
@@ -19,36 +16,12 @@ const HEAD: &[u8] = b"head";
 
 /// Bounded hot state in one sled directory.
 pub struct SledHot<F: Files = Disk> {
-    db: sled::Db,
-    files: F,
-    file: F::File,
-}
-
-fn failed(e: impl std::fmt::Display) -> StoreError {
-    StoreError::Hot(e.to_string())
+    sled: Synced<F>,
 }
 
 fn read(bytes: &[u8]) -> Result<Head, StoreError> {
     serde_json::from_slice(bytes)
         .map_err(|e| StoreError::Damaged(format!("hot state: head record: {e}")))
-}
-
-/// Removes snapshots that a full disk or a crash kept from being finished. sled 0.34.7 takes
-/// `snap.*.generating` for the newest snapshot and then calls its data corrupted; without it
-/// it opens from the one before and its log, which hold everything that was flushed.
-fn forget_unfinished(path: &Path) -> Result<(), StoreError> {
-    let Ok(items) = std::fs::read_dir(path) else {
-        return Ok(());
-    };
-    for item in items {
-        let item = item.map_err(|e| StoreError::io(path, &e))?;
-        let name = item.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            std::fs::remove_file(item.path()).map_err(|e| StoreError::io(&item.path(), &e))?;
-        }
-    }
-    Ok(())
 }
 
 impl SledHot {
@@ -67,36 +40,9 @@ impl<F: Files> SledHot<F> {
     /// # Errors
     /// [`StoreError::Hot`], [`StoreError::Io`].
     pub fn open_on(files: F, path: &Path) -> Result<Self, StoreError> {
-        forget_unfinished(path)?;
-        let db = Self::database(path)?;
-        // sled makes its files without syncing their names.
-        for dir in [Some(path), path.parent()].into_iter().flatten() {
-            files.sync_dir(dir).map_err(|e| StoreError::io(dir, &e))?;
-        }
-        let at = path.join("db");
-        let file = files.open(&at).map_err(|e| StoreError::io(&at, &e))?;
-        Ok(Self { db, files, file })
-    }
-
-    fn database(path: &Path) -> Result<sled::Db, StoreError> {
-        // Bounded content wants a small cache; flushing is ours to do, at each commit.
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(16 << 20)
-            .flush_every_ms(None);
-        // A database that this process just closed frees its lock from a thread of its own.
-        let mut patience = 100;
-        loop {
-            match config.open() {
-                Err(sled::Error::Io(e))
-                    if patience > 0 && e.to_string().contains("acquire lock") =>
-                {
-                    patience -= 1;
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                }
-                other => return other.map_err(failed),
-            }
-        }
+        // Bounded content wants a small cache.
+        let sled = Synced::open_on(files, path, 16 << 20)?;
+        Ok(Self { sled })
     }
 }
 
@@ -105,7 +51,7 @@ impl<F: Files> SledHot<F> {
     /// server only adds; an import gives the partial bundle again, whole.
     fn replace(&self, writes: &mut sled::Batch, batch: &HotBatch) -> Result<(), StoreError> {
         for kind in [ENTRY, PACK] {
-            for item in self.db.scan_prefix([kind]).keys() {
+            for item in self.sled.db.scan_prefix([kind]).keys() {
                 writes.remove(item.map_err(failed)?);
             }
         }
@@ -118,12 +64,12 @@ impl<F: Files> SledHot<F> {
     /// Removes what lies below an index; of a pack that goes on above it, the rest is kept.
     fn drop_below(&self, writes: &mut sled::Batch, index: u64) -> Result<(), StoreError> {
         for kind in [ENTRY, PACK] {
-            for item in self.db.range(keys(kind, 0..index)).keys() {
+            for item in self.sled.db.range(keys(kind, 0..index)).keys() {
                 writes.remove(item.map_err(failed)?);
             }
         }
         let cut = index - index % PACK_ENTRIES..index;
-        for (first, pack) in join(self.db.range(keys(PACK, cut)))? {
+        for (first, pack) in join(self.sled.db.range(keys(PACK, cut)))? {
             let mut entries = unpack(first, &pack)?;
             entries.retain(|(at, _)| *at >= index);
             packs::insert(writes, &entries)?;
@@ -134,7 +80,8 @@ impl<F: Files> SledHot<F> {
 
 impl<F: Files> Hot for SledHot<F> {
     fn head(&self) -> Result<Option<Head>, StoreError> {
-        self.db
+        self.sled
+            .db
             .get(HEAD)
             .map_err(failed)?
             .map(|b| read(&b))
@@ -142,8 +89,8 @@ impl<F: Files> Hot for SledHot<F> {
     }
 
     fn entries(&self) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let mut entries = join(self.db.scan_prefix([ENTRY]))?;
-        for (first, pack) in join(self.db.scan_prefix([PACK]))? {
+        let mut entries = join(self.sled.db.scan_prefix([ENTRY]))?;
+        for (first, pack) in join(self.sled.db.scan_prefix([PACK]))? {
             entries.extend(unpack(first, &pack)?);
         }
         Ok(entries)
@@ -163,7 +110,7 @@ impl<F: Files> Hot for SledHot<F> {
             packs::insert(&mut writes, &batch.entries)?;
         }
         writes.insert(HEAD, serde_json::to_vec(&batch.head).map_err(failed)?);
-        let outcome = self.db.transaction(|t| {
+        let outcome = self.sled.db.transaction(|t| {
             let found = match t.get(HEAD)? {
                 Some(bytes) => Some(
                     read(&bytes).map_err(sled::transaction::ConflictableTransactionError::Abort)?,
@@ -186,17 +133,14 @@ impl<F: Files> Hot for SledHot<F> {
             Err(sled::transaction::TransactionError::Abort(e)) => return Err(e),
             Err(sled::transaction::TransactionError::Storage(e)) => return Err(failed(e)),
         }
-        self.db.flush().map_err(failed)?;
-        self.files
-            .sync(&self.file)
-            .map_err(|e| StoreError::Hot(format!("fsync: {e}")))
+        self.sled.flush()
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::packs::PIECE;
+    use super::super::synced::PIECE;
     use super::*;
 
     fn head(size: u64) -> Head {
@@ -346,8 +290,8 @@ mod tests {
             let second = [b"e".as_slice(), &259u64.to_be_bytes(), &[0, 1]].concat();
             writes.insert(second, vec![3; 9]);
             writes.insert(HEAD, serde_json::to_vec(&head(260)).unwrap());
-            hot.db.apply_batch(writes).unwrap();
-            hot.db.flush().unwrap();
+            hot.sled.db.apply_batch(writes).unwrap();
+            hot.sled.db.flush().unwrap();
         }
         let hot = SledHot::open(dir.path()).unwrap();
         let mut held: Vec<_> = (250..259).map(|i| entry(i, PIECE)).collect();
@@ -374,14 +318,14 @@ mod tests {
             drop_below: 0,
         };
         hot.commit(None, &batch).unwrap();
-        let keys: Vec<_> = hot.db.scan_prefix([PACK]).keys().collect();
+        let keys: Vec<_> = hot.sled.db.scan_prefix([PACK]).keys().collect();
         assert_eq!(keys.len(), 4, "12,300 bytes in pieces of {PIECE}");
         for key in keys {
             let key = key.unwrap();
-            let piece = hot.db.remove(&key).unwrap().unwrap();
+            let piece = hot.sled.db.remove(&key).unwrap().unwrap();
             let found = hot.entries().map_err(|e| e.kind());
             assert_eq!(found, Err("store-damaged"));
-            hot.db.insert(key, piece).unwrap();
+            hot.sled.db.insert(key, piece).unwrap();
         }
         assert_eq!(hot.entries().unwrap(), batch.entries);
     }

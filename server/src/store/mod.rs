@@ -16,6 +16,7 @@ mod files;
 mod hits;
 mod hot_sled;
 mod index_fjall;
+mod synced;
 
 pub use blobs_files::FileBlobs;
 pub use files::{Disk, Files};
@@ -107,6 +108,7 @@ pub struct Head {
     pub checkpoint: String,
 }
 
+/// A hash as hex digits.
 pub(crate) mod hash_text {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
     pub(crate) fn serialize<S: Serializer>(hash: &tlog::Hash, s: S) -> Result<S::Ok, S::Error> {

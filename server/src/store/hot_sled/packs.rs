@@ -5,8 +5,8 @@
 //! A pack is consecutive entries, each after its length in four bytes, big-endian. None crosses
 //! a multiple of [`PACK_ENTRIES`], so that full bundles are dropped without reading a pack.
 
-use super::failed;
 use crate::store::StoreError;
+use crate::store::synced::{PIECE, failed};
 use std::ops::Range;
 use tlog::tile::TILE_WIDTH;
 
@@ -18,8 +18,6 @@ pub(super) const ENTRY: u8 = b'e';
 pub(super) const PACK: u8 = b'p';
 /// A pack ends before each multiple of this.
 pub(super) const PACK_ENTRIES: u64 = TILE_WIDTH as u64;
-/// Bytes of one piece. A page of the tree has up to about 20 of them.
-pub(super) const PIECE: usize = 4096;
 
 /// Length of a key without a piece's number.
 const KEY: usize = 9;
