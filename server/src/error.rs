@@ -127,6 +127,14 @@ pub enum Error {
     /// What is to be imported is refused.
     #[error(transparent)]
     Import(#[from] crate::import::Refused),
+    /// A witness's directory, key, state or logs cannot be made or used.
+    #[error("{what}")]
+    Witness {
+        /// A stable word for the reason.
+        kind: &'static str,
+        /// What, why, and what to do.
+        what: String,
+    },
     /// A batch that was handed in as it stands was refused.
     #[error("fill: {0}")]
     Fill(String),
@@ -158,6 +166,7 @@ impl Error {
             Self::Resume { .. } => "resume",
             Self::Export(_) => "export",
             Self::Import(e) => e.kind(),
+            Self::Witness { kind, .. } => kind,
             Self::Fill(_) => "fill",
         }
     }
@@ -177,6 +186,11 @@ impl Error {
             },
             other => other,
         }
+    }
+
+    pub(crate) fn witness(kind: &'static str, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self::Witness { kind, what }
     }
 
     pub(crate) fn io(path: &std::path::Path, e: &std::io::Error) -> Self {

@@ -1,6 +1,7 @@
 //! The log: HTTP → admit → sequence → store → publish (docs/architecture.md, "The way of an
 //! entry"). The program is `countersign-server`; this library lets tests and the quickstart
-//! run the same server inside a process of their own.
+//! run the same server inside a process of their own. [`witness`] is the other program,
+//! `countersign-witness`, which shares the door, the limits and the store.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -16,6 +17,7 @@ pub mod high_water;
 pub mod http;
 pub mod import;
 pub mod kept;
+pub mod limit_args;
 pub mod limits;
 pub mod log;
 pub mod logkeys;
@@ -30,6 +32,7 @@ pub mod source;
 pub mod store;
 pub mod trust;
 pub mod view;
+pub mod witness;
 
 mod frozen;
 mod recheck;

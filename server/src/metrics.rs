@@ -7,9 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Leaves in a batch.
-const SIZES: [u64; 9] = [2, 4, 8, 16, 32, 64, 256, 1024, 4096];
+pub(crate) const SIZES: [u64; 9] = [2, 4, 8, 16, 32, 64, 256, 1024, 4096];
 /// Microseconds of a commit.
-const TIMES: [u64; 11] = [
+pub(crate) const TIMES: [u64; 11] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000,
 ];
 
@@ -23,7 +23,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    fn new(bounds: &'static [u64]) -> Self {
+    pub(crate) fn new(bounds: &'static [u64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self {
             bounds,

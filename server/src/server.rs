@@ -339,18 +339,7 @@ impl Handle {
     /// # Errors
     /// [`Error::Io`] where signals cannot be received.
     pub fn signals(&self) -> Result<Signals<'_>, Error> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let io = |e: std::io::Error| Error::Io {
-            path: "signals".into(),
-            why: e.to_string(),
-        };
-        let runtime = self.runtime.as_ref().map(|runtime| {
-            let _inside = runtime.enter();
-            let interrupt = signal(SignalKind::interrupt()).map_err(io)?;
-            let terminate = signal(SignalKind::terminate()).map_err(io)?;
-            Ok::<_, Error>((runtime, interrupt, terminate))
-        });
-        Ok(Signals(runtime.transpose()?))
+        Signals::of(self.runtime.as_ref())
     }
 
     /// Stops: no new connections, requests in hand are finished, what waits is logged.
@@ -362,7 +351,23 @@ impl Handle {
 /// Waits for SIGINT or SIGTERM.
 pub struct Signals<'a>(Option<(&'a Runtime, Signal, Signal)>);
 
-impl Signals<'_> {
+impl<'a> Signals<'a> {
+    /// Those that `runtime` receives from now on.
+    pub(crate) fn of(runtime: Option<&'a Runtime>) -> Result<Self, Error> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let io = |e: std::io::Error| Error::Io {
+            path: "signals".into(),
+            why: e.to_string(),
+        };
+        let runtime = runtime.map(|runtime| {
+            let _inside = runtime.enter();
+            let interrupt = signal(SignalKind::interrupt()).map_err(io)?;
+            let terminate = signal(SignalKind::terminate()).map_err(io)?;
+            Ok::<_, Error>((runtime, interrupt, terminate))
+        });
+        Ok(Self(runtime.transpose()?))
+    }
+
     /// Returns once one of them has come, since [`Handle::signals`].
     pub fn wait(self) {
         let Some((runtime, mut interrupt, mut terminate)) = self.0 else {

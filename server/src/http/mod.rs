@@ -12,14 +12,13 @@ mod serve;
 mod tiles;
 mod trust;
 
-pub(crate) use door::Door;
 pub use door::{Answers, House};
+pub(crate) use door::{Arrived, Door, read_body};
 pub(crate) use page::{METRICS_TYPE, Page};
+pub(crate) use peer::Client;
 pub use problem::Problem;
 pub use serve::{descriptors, serve};
 
-use self::door::Arrived;
-use self::peer::Client;
 use crate::admit::App;
 use crate::limits::{Buckets, Network, Settings};
 use crate::metrics::Traffic;

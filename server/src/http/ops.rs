@@ -7,6 +7,7 @@ use crate::publish::{Outcome, Standing};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 pub async fn healthz() -> &'static str {

@@ -39,6 +39,11 @@ impl Problem {
         self.kind
     }
 
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Asks the client to come back after some seconds.
     #[must_use]
     pub fn retry(mut self, seconds: u64) -> Self {

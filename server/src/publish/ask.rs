@@ -1,31 +1,11 @@
-//! The client side of c2sp.org/tlog-witness: what is sent to a witness, and what its answer
-//! means. No network here.
+//! What a witness's answer means (c2sp.org/tlog-witness). No network here.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use tlog::Hash;
 use tlog::note::{Note, NoteSignature, parse_signatures};
 use tlog::vkey::VerifierKey;
+use tlog::witness::SIZE_MEDIA_TYPE;
 
 /// Largest answer that is read, in bytes: cosignatures of a few keys.
 pub const MAX_ANSWER: u64 = 16 * 1024;
-
-/// Media type of an answer that states a size.
-const SIZE_TYPE: &str = "text/x.tlog.size";
-
-/// The body of an add-checkpoint request. `note` has the log's signatures only: other witnesses'
-/// would be ignored, and some refuse long bodies.
-#[must_use]
-pub fn body(old: u64, proof: &[Hash], note: &str) -> String {
-    let mut body = format!("old {old}\n");
-    for hash in proof {
-        body.push_str(&STANDARD.encode(hash));
-        body.push('\n');
-    }
-    body.push('\n');
-    body.push_str(note);
-    body
-}
 
 /// What a witness answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +39,7 @@ pub fn read(
             Ok((line, time)) => Answer::Cosigned(line, time),
             Err(why) => Answer::Garbage(why),
         },
-        409 if content_type == SIZE_TYPE => match size(body) {
+        409 if content_type == SIZE_MEDIA_TYPE => match size(body) {
             Some(size) => Answer::LastSize(size),
             None => {
                 Answer::Garbage("a conflict whose size is no decimal number and newline".into())
@@ -127,15 +107,6 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_as_the_specification_has_it() {
-        assert_eq!(
-            body(7, &[[0; 32], [255; 32]], "the note\n"),
-            "old 7\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n//////////////////////////////////////////8=\n\nthe note\n"
-        );
-        assert_eq!(body(0, &[], "n\n"), "old 0\n\nn\n");
-    }
-
-    #[test]
     fn only_this_witness_s_own_cosignature_of_this_checkpoint_is_taken() {
         let ((secret, key), (stranger, other)) = (witness(), witness());
         let note = note();
@@ -165,8 +136,8 @@ mod tests {
     fn each_status_has_its_meaning() {
         let (_, key) = witness();
         let of = |status, media, body: &[u8]| read((status, media, Some(3)), body, &note(), &key);
-        assert_eq!(of(409, SIZE_TYPE, b"12\n"), Answer::LastSize(12));
-        assert_eq!(of(409, SIZE_TYPE, b"0\n"), Answer::LastSize(0));
+        assert_eq!(of(409, SIZE_MEDIA_TYPE, b"12\n"), Answer::LastSize(12));
+        assert_eq!(of(409, SIZE_MEDIA_TYPE, b"0\n"), Answer::LastSize(0));
         for bad in [
             &b"12"[..],
             b"012\n",
@@ -177,7 +148,7 @@ mod tests {
             b"\xff\n",
         ] {
             assert!(
-                matches!(of(409, SIZE_TYPE, bad), Answer::Garbage(_)),
+                matches!(of(409, SIZE_MEDIA_TYPE, bad), Answer::Garbage(_)),
                 "{bad:?}"
             );
         }

@@ -25,6 +25,7 @@ pub(crate) use hits::{digest_value, project_value};
 pub use hot_sled::SledHot;
 pub use index_fjall::FjallIndex;
 pub(crate) use index_fjall::rows::Table;
+pub(crate) use synced::{PIECE, Synced, failed};
 
 use serde::{Deserialize, Serialize};
 use std::path::Path;
