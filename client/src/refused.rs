@@ -16,9 +16,9 @@ pub enum Refused {
     /// A log key that the policy lists has not signed.
     #[error("log key {0} has not signed the checkpoint; the policy lists it, so it must")]
     LogKey(String),
-    /// The policy's witnesses have not cosigned in sufficient number.
-    #[error("the checkpoint does not meet the policy's witness quorum")]
-    Quorum,
+    /// The policy's witnesses have not cosigned in sufficient number: who has, and who has not.
+    #[error("the checkpoint does not meet the policy's witness quorum: {0}")]
+    Quorum(String),
     /// The later checkpoint does not extend the first.
     #[error("the two checkpoints are not proven consistent: {0}")]
     Consistency(String),
@@ -117,7 +117,7 @@ impl Refused {
             Self::Checkpoint(_) => "checkpoint-invalid",
             Self::Origin(_) => "other-log",
             Self::LogKey(_) => "log-key-missing",
-            Self::Quorum => "quorum-not-met",
+            Self::Quorum(_) => "quorum-not-met",
             Self::Consistency(_) => "not-consistent",
             Self::Head(_) => "bad-ledger-head",
             Self::Map(_) => "bad-map-proof",

@@ -93,6 +93,21 @@ impl Signed {
         policy.witnesses.met(&|w| !self.of(w).is_empty())
     }
 
+    /// The refusal that says whose cosignatures there are, and whose there are not.
+    pub(crate) fn lacks_quorum(&self, policy: &Policy) -> Refused {
+        let names = policy.witnesses.witnesses().iter().map(|w| w.name.as_str());
+        let (there, missing): (Vec<&str>, Vec<&str>) = names.partition(|w| !self.of(w).is_empty());
+        let list = |names: Vec<&str>| match names.as_slice() {
+            [] => "nobody".to_owned(),
+            names => names.join(", "),
+        };
+        Refused::Quorum(format!(
+            "cosigned by {}, not by {}",
+            list(there),
+            list(missing)
+        ))
+    }
+
     /// The smallest T such that the cosignatures dated ≤ T meet the quorum.
     pub(crate) fn first_time(&self, policy: &Policy) -> Option<u64> {
         policy
@@ -133,7 +148,8 @@ pub(crate) fn min_age(policy: &Policy, first_public: Option<u64>, now: u64) -> R
     let Some(min) = policy.min_age else {
         return Ok(());
     };
-    let public = first_public.ok_or(Refused::Quorum)?;
+    let public =
+        first_public.ok_or_else(|| Refused::Quorum("no time of one can be told".into()))?;
     let age = now.saturating_sub(public);
     if age >= min {
         Ok(())
@@ -148,7 +164,8 @@ pub(crate) fn max_age(policy: &Policy, view: Option<u64>, now: u64) -> Result<()
     let Some(max) = policy.max_age else {
         return Ok(());
     };
-    let age = now.saturating_sub(view.ok_or(Refused::Quorum)?);
+    let age = now
+        .saturating_sub(view.ok_or_else(|| Refused::Quorum("no time of one can be told".into()))?);
     if age <= max {
         Ok(())
     } else {

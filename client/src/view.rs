@@ -116,7 +116,7 @@ impl Views {
             if view.quorum(policy) {
                 Ok(())
             } else {
-                Err(Refused::Quorum)
+                Err(view.lacks_quorum(policy))
             }
         );
 

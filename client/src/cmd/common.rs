@@ -224,7 +224,7 @@ pub fn refused_to_fail_of(refused: &Refused, policy: &Policy, project: &ProjectP
         Refused::Digest(_) | Refused::Size(_) => {
             "these are not the bytes that the project released: do not run them, keep them as evidence, and tell the project's contact"
         }
-        Refused::Quorum => {
+        Refused::Quorum(_) => {
             "wait for the witnesses and fetch the bundle again; the policy decides how many it takes"
         }
         Refused::Name(_) => {

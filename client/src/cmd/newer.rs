@@ -144,7 +144,7 @@ impl Asked<'_> {
                 why @ (Refused::Checkpoint(_)
                 | Refused::Origin(_)
                 | Refused::LogKey(_)
-                | Refused::Quorum
+                | Refused::Quorum(_)
                 | Refused::Consistency(_)
                 | Refused::Head(_)
                 | Refused::Map(_)
