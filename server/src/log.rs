@@ -126,19 +126,18 @@ impl Log {
     }
 
     /// Waits until the entry at `index`, which is durable, is published: at once where there are
-    /// no witnesses, else until their quorum is met, for `wait` at most.
-    pub(crate) async fn published_entry_at(&self, index: u64, wait: Option<Duration>) {
-        let Some(publisher) = &self.publisher else {
-            return;
-        };
+    /// no witnesses, else until their quorum is met or the time for it is over. False where
+    /// `wait`, if given, is over before.
+    pub(crate) async fn shows(&self, index: u64, wait: Option<Duration>) -> bool {
+        if self.publisher.is_none() {
+            return true;
+        }
         let mut shown = self.shown.subscribe();
-        let wait = wait.unwrap_or(publisher.wait());
-        let in_time = tokio::time::timeout(wait, shown.wait_for(|size| *size > index));
-        let late = in_time.await.is_err();
-        if late {
-            publisher.hurry(index + 1);
+        let there = shown.wait_for(|size| *size > index);
+        match wait {
             // Never closed while the log is here.
-            let _ = shown.wait_for(|size| *size > index).await;
+            None => there.await.is_ok(),
+            Some(wait) => tokio::time::timeout(wait, there).await.is_ok(),
         }
     }
 

@@ -255,7 +255,7 @@ async fn wait(app: &App, answer: oneshot::Receiver<Answer>) -> Result<u64, Strin
     let answer = answer.await;
     let answer = answer.map_err(|_| "the server is stopping".to_owned())?;
     let index = answer.map_err(|e| e.to_string())?.index;
-    app.log.published_entry_at(index, None).await;
+    app.log.shows(index, None).await;
     Ok(index)
 }
 

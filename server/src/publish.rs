@@ -117,8 +117,6 @@ struct State {
     done: Vec<u64>,
     /// Whether the question after the start is answered.
     open: bool,
-    /// Somebody waits no longer for what is below this.
-    hurry: u64,
     stop: bool,
 }
 
@@ -154,7 +152,6 @@ impl Publisher {
                 each: vec![Standing::default(); witnesses.len()],
                 done: vec![0; witnesses.len()],
                 open: false,
-                hurry: 0,
                 stop: false,
             }),
             changed: Condvar::new(),
@@ -163,12 +160,6 @@ impl Publisher {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long whoever publishes waits for the quorum, unless they say otherwise.
-    #[must_use]
-    pub fn wait(&self) -> Duration {
-        self.wait
     }
 
     /// The witnesses' names in the policy, and how each does.
@@ -193,16 +184,17 @@ impl Publisher {
         self.changed.notify_all();
     }
 
-    /// What is below `size` is shown now, cosigned or not: somebody waits no longer for it.
-    pub fn hurry(&self, size: u64) {
-        let mut state = self.state();
-        state.hurry = state.hurry.max(size);
-        self.changed.notify_all();
-    }
-
     /// The size of the newest checkpoint that the log has signed.
     fn newest(&self) -> u64 {
         self.state().newest
+    }
+
+    /// The newest checkpoint, signed by the log only, shown or not.
+    #[must_use]
+    pub fn signed(&self) -> String {
+        let state = self.state();
+        let newest = state.staged.back();
+        newest.map_or_else(|| state.target.2.to_string(), |b| b.view.note.clone())
     }
 
     /// The next thing to ask the witness at `place`; `None` once the log stops.
@@ -349,7 +341,6 @@ impl Publisher {
     ) -> (MutexGuard<'a, State>, Option<Instant>) {
         let now = Instant::now();
         let is_staged = state.target.1.size > state.shown;
-        let late = state.hurry > state.shown;
         if !is_staged && let Some(newest) = state.staged.back() {
             let view = Arc::clone(&newest.view);
             let signed: Arc<str> = view.note.as_str().into();
@@ -361,19 +352,11 @@ impl Publisher {
         }
         if is_staged {
             let due = state.since + self.wait;
-            if !(self.met(&state) || now >= due || late) {
+            if !self.met(&state) && now < due {
                 return (state, Some(due));
             }
         } else if !state.dirty {
             return (state, Some(now + self.again));
-        }
-        // Somebody waits for what came after the target: it is shown without a cosignature.
-        let beyond = late && state.hurry > state.target.1.size;
-        let newest = state.staged.back().map(|batch| Arc::clone(&batch.view));
-        if let (true, Some(view)) = (beyond, newest) {
-            let signed: Arc<str> = view.note.as_str().into();
-            state.target = (state.target.0 + 1, view, signed);
-            state.lines.clear();
         }
         let view = View {
             note: Self::note(&state),
@@ -391,9 +374,6 @@ impl Publisher {
         log.show(&batches, view);
         let mut state = self.state();
         state.shown = size;
-        if state.hurry <= size {
-            state.hurry = 0;
-        }
         (state, None)
     }
 }

@@ -67,9 +67,8 @@ pub struct WitnessArgs {
     /// Certificate authorities (PEM) for the witnesses' URLs, in place of the platform's.
     #[arg(long, value_name = "FILE", requires = "witnesses")]
     witness_ca_file: Option<PathBuf>,
-    /// Seconds that a checkpoint waits for its quorum at most; a publisher may ask for less with
-    /// ?wait=SECONDS.
-    #[arg(long, default_value_t = 5, value_name = "S", requires = "witnesses", value_parser = clap::value_parser!(u32).range(1..=60))]
+    /// Seconds that a checkpoint waits for its quorum at most, before it is shown without.
+    #[arg(long, default_value_t = 5, value_name = "S", requires = "witnesses", value_parser = clap::value_parser!(u32).range(1..=10))]
     cosign_wait: u32,
     /// Seconds after which an idle log's checkpoint is cosigned again.
     #[arg(long, default_value_t = 600, value_name = "S", requires = "witnesses", value_parser = clap::value_parser!(u32).range(1..=86_400))]

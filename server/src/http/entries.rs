@@ -138,6 +138,17 @@ fn patience(uri: &Uri) -> Result<Option<Duration>, Problem> {
     }
 }
 
+/// What whoever waits no longer gets: the entry is durable, under a checkpoint that only the log
+/// has signed. It is not shown for that: others wait for the same checkpoint's quorum.
+fn uncosigned(app: &App, index: u64) -> Response {
+    let checkpoint = app.log.publisher().map(|publisher| publisher.signed());
+    let body = json!({
+        "apiVersion": API_VERSION, "checkpoint": checkpoint, "index": index, "status": "uncosigned",
+    });
+    let location = [(header::LOCATION, format!("/api/v1/entries/{index}"))];
+    (StatusCode::ACCEPTED, location, Json(body)).into_response()
+}
+
 /// Whether the log's own quorum of witnesses has cosigned what an answer is about.
 const WITNESSED: HeaderName = HeaderName::from_static("countersign-witnessed");
 
@@ -165,7 +176,9 @@ async fn log(
             }
         },
     };
-    app.log.published_entry_at(index, wait).await;
+    if !app.log.shows(index, wait).await {
+        return Ok(uncosigned(&app, index));
+    }
     // What was just logged is in memory: another thread would cost more than it saves.
     let at_hand = entry.is_some();
     let witnessed = app.log.view().witnessed;
