@@ -43,3 +43,4 @@ pub mod stated;
 pub mod verdict;
 pub mod verify;
 mod view;
+mod when;

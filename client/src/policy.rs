@@ -5,11 +5,10 @@
 //! key that the policy lists must have signed; the witness quorum is a C2SP tlog-policy
 //! without `log` lines.
 
-use ledger::{Hash, from_hex32, hex32};
-use serde::{Deserialize, Serialize};
+mod file;
+
+use ledger::Hash;
 use std::collections::BTreeSet;
-use tlog::checkpoint::Checkpoint;
-use tlog::note::Note;
 use tlog::vkey::VerifierKey;
 
 /// Why a policy cannot be used. Always exit code 2: no verdict can come of it.
@@ -86,6 +85,13 @@ pub struct ProjectPolicy {
     pub artifacts: Vec<String>,
     /// Releases below this log index are refused by `get` and `run` without `--version`.
     pub min_index: Option<u64>,
+    /// So are releases that stand before those of this version: versions have no order of their
+    /// own, so the project's proven history says at which log index the floor is.
+    pub min_version: Option<String>,
+    /// In place of the policy's [`Policy::min_age`].
+    pub min_age: Option<u64>,
+    /// In place of the policy's [`Policy::max_age`].
+    pub max_age: Option<u64>,
     /// The purl, without version, that `publish` puts on releases; a convenience of the
     /// publisher's own policy that no verdict depends on.
     pub purl: Option<String>,
@@ -106,51 +112,6 @@ pub struct Policy {
     pub min_age: Option<u64>,
     /// Seconds that the view may be old.
     pub max_age: Option<u64>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Raw {
-    api_version: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    min_age: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    max_age: Option<u64>,
-    #[serde(default = "no_witnesses")]
-    witnesses: String,
-    log: RawLog,
-    #[serde(default, rename = "project")]
-    projects: Vec<RawProject>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawLog {
-    origin: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    mirrors: Vec<String>,
-    vkeys: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    checkpoint_floor: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawProject {
-    id: String,
-    name: String,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    artifacts: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    min_index: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    purl: Option<String>,
-}
-
-fn no_witnesses() -> String {
-    "quorum none\n".to_owned()
 }
 
 /// Reads log vkeys: of `origin`, of a type that signs checkpoints, none twice.
@@ -187,142 +148,16 @@ pub fn log_keys(origin: &str, vkeys: &[String]) -> Result<Vec<VerifierKey>, Poli
 }
 
 impl Policy {
-    /// Parses and checks a policy file.
-    ///
-    /// # Errors
-    /// [`PolicyError`].
-    pub fn parse_toml(text: &str) -> Result<Self, PolicyError> {
-        let raw: Raw =
-            toml::from_str(text).map_err(|e| PolicyError::Toml(e.message().to_owned()))?;
-        if raw.api_version != ledger::API_VERSION {
-            return Err(PolicyError::Version(raw.api_version));
-        }
-        let vkeys = log_keys(&raw.log.origin, &raw.log.vkeys)?;
-        let witnesses = tlog::policy::Policy::parse(&raw.witnesses)
-            .map_err(|e| PolicyError::Witnesses(e.to_string()))?;
-        if !witnesses.logs().is_empty() {
-            return Err(PolicyError::Witnesses(
-                "log lines have no place here; the log is under [log]".into(),
-            ));
-        }
-        if witnesses.quorum_none() {
-            for (name, age) in [("min-age", raw.min_age), ("max-age", raw.max_age)] {
-                if age.is_some() {
-                    return Err(PolicyError::AgeWithoutQuorum(name));
-                }
-            }
-        }
-        let mut projects = Vec::new();
-        let mut seen = BTreeSet::new();
-        for p in raw.projects {
-            let id = from_hex32(&p.id).ok_or_else(|| {
-                PolicyError::Project("id must be 64 lower-case hexadecimal digits".into())
-            })?;
-            ledger::names::check_project_name(&p.name)
-                .map_err(|e| PolicyError::Project(e.to_string()))?;
-            if !seen.insert(p.name.clone()) || !seen.insert(p.id) {
-                return Err(PolicyError::Project(format!(
-                    "{:?} is listed twice",
-                    p.name
-                )));
-            }
-            projects.push(ProjectPolicy {
-                id,
-                name: p.name,
-                artifacts: p.artifacts,
-                min_index: p.min_index,
-                purl: p.purl,
-            });
-        }
-        if let Some(floor) = &raw.log.checkpoint_floor {
-            let bad = |why: String| PolicyError::Floor(why);
-            let note = Note::parse(floor.as_bytes()).map_err(|e| bad(e.to_string()))?;
-            let checkpoint = Checkpoint::parse(&note.text).map_err(|e| bad(e.to_string()))?;
-            if checkpoint.origin != raw.log.origin {
-                return Err(bad(format!(
-                    "of {:?}, want {:?}",
-                    checkpoint.origin, raw.log.origin
-                )));
-            }
-            note.verify(&vkeys).map_err(|e| bad(e.to_string()))?;
-        }
-        let log = LogPolicy {
-            origin: raw.log.origin,
-            url: raw.log.url,
-            mirrors: raw.log.mirrors,
-            vkeys,
-            checkpoint_floor: raw.log.checkpoint_floor,
-        };
-        Ok(Self {
-            log,
-            witnesses,
-            witnesses_text: raw.witnesses,
-            projects,
-            min_age: raw.min_age,
-            max_age: raw.max_age,
-        })
+    /// Seconds that a release of this project must have been public for.
+    #[must_use]
+    pub fn min_age_of(&self, project: &ProjectPolicy) -> Option<u64> {
+        project.min_age.or(self.min_age)
     }
 
-    /// A policy from a checked trust document.
-    ///
-    /// # Errors
-    /// As [`Policy::parse_toml`].
-    pub fn from_trust(
-        document: &ledger::trust::TrustDocument,
-        url: Option<&str>,
-    ) -> Result<Self, PolicyError> {
-        let raw = Raw {
-            api_version: ledger::API_VERSION.to_owned(),
-            min_age: None,
-            max_age: None,
-            witnesses: document.witnesses.clone(),
-            log: RawLog {
-                origin: document.log.origin.clone(),
-                url: url.map(str::to_owned),
-                mirrors: Vec::new(),
-                vkeys: document.log.vkeys.clone(),
-                checkpoint_floor: None,
-            },
-            projects: vec![RawProject {
-                id: hex32(&document.project.id),
-                name: document.project.name.clone(),
-                artifacts: Vec::new(),
-                min_index: None,
-                purl: None,
-            }],
-        };
-        Self::parse_toml(&to_text(&raw)?)
-    }
-
-    /// The policy as a TOML file.
-    ///
-    /// # Errors
-    /// [`PolicyError::Toml`] never in practice.
-    pub fn to_toml(&self) -> Result<String, PolicyError> {
-        to_text(&Raw {
-            api_version: ledger::API_VERSION.to_owned(),
-            min_age: self.min_age,
-            max_age: self.max_age,
-            witnesses: self.witnesses_text.clone(),
-            log: RawLog {
-                origin: self.log.origin.clone(),
-                url: self.log.url.clone(),
-                mirrors: self.log.mirrors.clone(),
-                vkeys: self.log.vkeys.iter().map(ToString::to_string).collect(),
-                checkpoint_floor: self.log.checkpoint_floor.clone(),
-            },
-            projects: self
-                .projects
-                .iter()
-                .map(|p| RawProject {
-                    id: hex32(&p.id),
-                    name: p.name.clone(),
-                    artifacts: p.artifacts.clone(),
-                    min_index: p.min_index,
-                    purl: p.purl.clone(),
-                })
-                .collect(),
-        })
+    /// Seconds that the view of this project may be old.
+    #[must_use]
+    pub fn max_age_of(&self, project: &ProjectPolicy) -> Option<u64> {
+        project.max_age.or(self.max_age)
     }
 
     /// The project for an artifact: the one named, else the only one, else the only one with
@@ -375,10 +210,6 @@ impl Policy {
     }
 }
 
-fn to_text(raw: &Raw) -> Result<String, PolicyError> {
-    toml::to_string_pretty(raw).map_err(|e| PolicyError::Toml(e.to_string()))
-}
-
 /// Whether `pattern`, where `*` stands for any run of characters, matches all of `name`.
 fn glob(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
@@ -403,7 +234,50 @@ fn glob(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::glob;
+    #![allow(clippy::unwrap_used)]
+    use super::{Policy, PolicyError, glob};
+
+    fn policy(witnesses: &str, project: &str) -> Result<Policy, PolicyError> {
+        let key = keys::Ed25519Secret::generate().unwrap();
+        let log = tlog::vkey::VerifierKey::ed25519("log.example", &key.public_bytes()).unwrap();
+        let witness = tlog::vkey::VerifierKey::cosignature("w.example", &key.public_bytes());
+        let witnesses = witnesses.replace("KEY", &witness.unwrap().to_string());
+        let id = "0".repeat(64);
+        Policy::parse_toml(
+            &format!(
+                "api-version = \"countersign/v1\"\nwitnesses = \"{witnesses}\"\nmax-age = 9\n\
+             [log]\norigin = \"log.example\"\nvkeys = [\"{log}\"]\n\
+             [[project]]\nid = \"{id}\"\nname = \"acme/tool\"\n{project}"
+            )
+            .replace(
+                if witnesses.contains("none") {
+                    "max-age = 9\n"
+                } else {
+                    "\0"
+                },
+                "",
+            ),
+        )
+    }
+
+    #[test]
+    fn a_projects_own_rules_are_read_and_written_and_need_witnesses_too() {
+        let rules = "min-version = \"1.2\"\nmin-age = 5\n";
+        let read = policy("witness W KEY\\nquorum W\\n", rules).unwrap();
+        let again = Policy::parse_toml(&read.to_toml().unwrap()).unwrap();
+        assert_eq!(again.projects, read.projects);
+        let own = read.projects.first().unwrap();
+        assert_eq!(
+            (read.min_age_of(own), read.max_age_of(own)),
+            (Some(5), Some(9))
+        );
+        assert_eq!(own.min_version.as_deref(), Some("1.2"));
+        let kind = |r: Result<Policy, PolicyError>| r.unwrap_err().kind();
+        let bare = policy("quorum none\\n", rules);
+        assert_eq!(kind(bare), "policy-age-without-quorum");
+        let empty = policy("witness W KEY\\nquorum W\\n", "min-version = \"\"\n");
+        assert_eq!(kind(empty), "policy-project");
+    }
 
     #[test]
     fn globs() {

@@ -3,6 +3,7 @@
 
 use crate::policy::Policy;
 use crate::refused::{Refused, same};
+use crate::when::time;
 use ledger::bundle::Included;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::{Note, NoteError};
@@ -144,8 +145,13 @@ pub(crate) fn leaf_time(time: u64, first_public: Option<u64>) -> Result<(), Refu
     }
 }
 
-pub(crate) fn min_age(policy: &Policy, first_public: Option<u64>, now: u64) -> Result<(), Refused> {
-    let Some(min) = policy.min_age else {
+/// `min` is the policy's `min-age` for the project.
+pub(crate) fn min_age(
+    min: Option<u64>,
+    first_public: Option<u64>,
+    now: u64,
+) -> Result<(), Refused> {
+    let Some(min) = min else {
         return Ok(());
     };
     let public =
@@ -155,13 +161,15 @@ pub(crate) fn min_age(policy: &Policy, first_public: Option<u64>, now: u64) -> R
         Ok(())
     } else {
         Err(Refused::Time(format!(
-            "public for {age} s, the policy wants {min} s"
+            "public for {age} s, the policy wants {min} s: old enough at {}",
+            time(public.saturating_add(min))
         )))
     }
 }
 
-pub(crate) fn max_age(policy: &Policy, view: Option<u64>, now: u64) -> Result<(), Refused> {
-    let Some(max) = policy.max_age else {
+/// `max` is the policy's `max-age` for the project.
+pub(crate) fn max_age(max: Option<u64>, view: Option<u64>, now: u64) -> Result<(), Refused> {
+    let Some(max) = max else {
         return Ok(());
     };
     let age = now

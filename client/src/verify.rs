@@ -131,8 +131,12 @@ pub fn verify(
     };
     let view_time = view.view_time(policy);
     step!("leaf-time", leaf_time(entry.time, first_public));
-    step!("min-age", min_age(policy, first_public, now));
-    step!("max-age", max_age(policy, view_time, now));
+    let (min, max) = (
+        policy.min_age_of(wanted.project),
+        policy.max_age_of(wanted.project),
+    );
+    step!("min-age", min_age(min, first_public, now));
+    step!("max-age", max_age(max, view_time, now));
 
     // Memory.
     let (checkpoint, head) = views.seen(&bundle.head.state, policy);

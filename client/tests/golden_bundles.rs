@@ -283,6 +283,20 @@ fn min_age_and_max_age_bind() {
     assert_eq!(c.kind(), "verified");
     c.now = view + 3601;
     assert_eq!(c.kind(), "time");
+    // A project's own ages stand in the place of the policy's.
+    let mut own = genuine();
+    (own.policy.min_age, own.policy.max_age) = (Some(86_400), Some(3600));
+    own.policy.projects[0].min_age = Some(100);
+    own.policy.projects[0].max_age = Some(7200);
+    for (now, kind) in [
+        (public + 99, "time"),
+        (public + 100, "verified"),
+        (view + 7200, "verified"),
+        (view + 7201, "time"),
+    ] {
+        own.now = now;
+        assert_eq!(own.kind(), kind, "at {now}");
+    }
     // A clock that was set back: what witnesses proved before is the time at least.
     c.now = view + 10;
     let seen = SeenCheckpoint {

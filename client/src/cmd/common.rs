@@ -4,6 +4,8 @@ use crate::fail::Fail;
 use crate::memory::{Memory, MemoryError, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::verify::Refused;
+pub(crate) use crate::when::parse_time;
+pub use crate::when::time;
 use clap::Args;
 use keys::SecretKey;
 use keys::file::{AnySecret, Passphrase, is_encrypted, read_secret};
@@ -11,7 +13,7 @@ use ledger::bundle::Bundle;
 use ledger::leaf::Leaf;
 use ledger::statement::Body;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where the policy and the memory are.
 #[derive(Debug, Clone, Args)]
@@ -158,20 +160,6 @@ pub fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_secs())
-}
-
-/// Unix seconds as a date and time in UTC, `2026-01-31T08:30:00Z`.
-#[must_use]
-pub fn time(seconds: u64) -> String {
-    // Beyond the year 9999 there is no such form; nothing that we read goes that far.
-    let last = Duration::from_secs(seconds.min(253_402_300_799));
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + last).to_string()
-}
-
-/// A time as a person writes it, 2026-01-31T08:30:00Z, as Unix seconds. Its zone is not guessed.
-pub(crate) fn parse_time(text: &str) -> Option<u64> {
-    let when = humantime::parse_rfc3339(text).ok()?;
-    Some(when.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
 }
 
 /// Where the project wants mismatches reported. Even of a bundle that is refused this much is

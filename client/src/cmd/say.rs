@@ -166,8 +166,12 @@ impl Desk {
         // A release that was public for no time at all cannot meet a minimum age yet.
         let mut policy = self.policy.clone();
         policy.min_age = None;
+        let pinned = ProjectPolicy {
+            min_age: None,
+            ..project.clone()
+        };
         let wanted = Wanted {
-            project,
+            project: &pinned,
             version,
             no_rollback: false,
         };

@@ -122,7 +122,7 @@ impl Log<'_> {
         }
         let now = now().max(seen.map_or(0, |s| s.view_time));
         let view_time = Some(checkpoint.view_time).filter(|time| *time > 0);
-        max_age(self.policy, view_time, now).map_err(|r| {
+        max_age(self.policy.max_age_of(self.project), view_time, now).map_err(|r| {
             stale(format!("the witnesses' view of the log is too old: {r}"))
                 .hint("try again later: the log or its witnesses stand still, or an old answer is served there")
         })
