@@ -6,6 +6,8 @@
 //! without `log` lines.
 
 mod file;
+pub mod weak;
+pub mod words;
 
 use ledger::Hash;
 use std::collections::BTreeSet;

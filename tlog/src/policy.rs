@@ -218,8 +218,25 @@ enum Node {
     Witness(usize),
     /// `threshold` of `members`, which are indexes into `nodes`.
     Group {
+        name: String,
         threshold: usize,
         members: Vec<usize>,
+    },
+}
+
+/// A part of the quorum, for whoever explains a policy; see [`Policy::parts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A witness.
+    Witness(&'a Witness),
+    /// A group, of which `threshold` of its `members` are needed.
+    Group {
+        /// Its name in the policy.
+        name: &'a str,
+        /// How many it takes.
+        threshold: usize,
+        /// How many there are.
+        members: usize,
     },
 }
 
@@ -272,6 +289,41 @@ impl Policy {
         self.quorum.is_none()
     }
 
+    /// The quorum and all below it, each group before its members, with how deep it stands from 0.
+    /// Witnesses and groups that the quorum does not need are left out; of `quorum none` there is
+    /// nothing.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(usize, Part<'_>)> {
+        let mut parts = Vec::new();
+        let mut todo: Vec<(usize, usize)> = self.quorum.iter().map(|node| (0, *node)).collect();
+        while let Some((depth, node)) = todo.pop() {
+            match self.nodes.get(node) {
+                Some(Node::Witness(index)) => {
+                    parts.extend(
+                        self.witnesses
+                            .get(*index)
+                            .map(|w| (depth, Part::Witness(w))),
+                    );
+                }
+                Some(Node::Group {
+                    name,
+                    threshold,
+                    members,
+                }) => {
+                    let part = Part::Group {
+                        name,
+                        threshold: *threshold,
+                        members: members.len(),
+                    };
+                    parts.push((depth, part));
+                    todo.extend(members.iter().rev().map(|member| (depth + 1, *member)));
+                }
+                None => {}
+            }
+        }
+        parts
+    }
+
     /// Whether the witnesses for which `cosigned` is true meet the quorum; `quorum none` always
     /// is met.
     #[must_use]
@@ -308,7 +360,9 @@ impl Policy {
         for node in &self.nodes {
             let value = match node {
                 Node::Witness(index) => self.witnesses.get(*index).and_then(|w| time(&w.name)),
-                Node::Group { threshold, members } => {
+                Node::Group {
+                    threshold, members, ..
+                } => {
                     // Members without a time stand behind all others: leaving them out is that.
                     let mut times: Vec<u64> = members
                         .iter()
@@ -445,6 +499,7 @@ impl Reader {
             line,
             name,
             Node::Group {
+                name: name.to_owned(),
                 threshold,
                 members: nodes,
             },

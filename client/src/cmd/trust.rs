@@ -1,14 +1,16 @@
-//! `countersign trust init|show`: first trust, from one short string.
+//! `countersign trust init|show|check`: first trust, from one short string.
 
 use super::common::{PolicyArgs, load_policy, write_atomic};
-use crate::fail::Fail;
+use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::policy::Policy;
+use crate::policy::weak::{Weak, weaknesses};
+use crate::policy::words::plain;
 use clap::{Args, Subcommand};
 use ledger::hex32;
 use ledger::trust::{MAX_TRUST_BYTES, TrustDocument, TrustString};
-use serde_json::json;
-use std::path::PathBuf;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 /// The subcommands of `trust`.
 #[derive(Debug, Subcommand)]
@@ -17,6 +19,8 @@ pub enum TrustCommand {
     Init(InitArgs),
     /// Say in plain words whom a policy trusts
     Show(ShowArgs),
+    /// Explain a policy, and warn of what is weak about it
+    Check(CheckArgs),
 }
 
 /// Arguments of `trust init`.
@@ -45,6 +49,20 @@ pub struct ShowArgs {
     json: bool,
 }
 
+/// Arguments of `trust check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The policy file
+    #[arg(value_name = "POLICY")]
+    file: PathBuf,
+    /// Warnings are failures: exit code 1
+    #[arg(long)]
+    strict: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs `trust …`.
 ///
 /// # Errors
@@ -53,6 +71,7 @@ pub fn run(command: &TrustCommand) -> Result<(), Fail> {
     match command {
         TrustCommand::Init(args) => init(args),
         TrustCommand::Show(args) => show(args),
+        TrustCommand::Check(args) => check(args),
     }
 }
 
@@ -105,53 +124,81 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
 fn show(args: &ShowArgs) -> Result<(), Fail> {
     let policy = load_policy(&args.policy)?;
     if args.json {
-        let projects: Vec<_> = policy
-            .projects
-            .iter()
-            .map(|p| json!({ "id": hex32(&p.id), "name": p.name }))
-            .collect();
-        let vkeys: Vec<String> = policy.log.vkeys.iter().map(ToString::to_string).collect();
-        sayln!(
-            "{}",
-            json!({ "log": { "origin": policy.log.origin, "url": policy.log.url, "vkeys": vkeys },
-            "projects": projects, "witnesses": policy.witnesses_text, "minAge": policy.min_age, "maxAge": policy.max_age })
-        );
+        sayln!("{}", shown(&policy));
     } else {
         say!("{}", plain(&policy));
     }
     Ok(())
 }
 
-fn plain(policy: &Policy) -> String {
-    use std::fmt::Write as _;
-    let mut out = String::new();
-    let _ = writeln!(
-        out,
-        "Trusts the log {} when all of its {} keys have signed:",
-        policy.log.origin,
-        policy.log.vkeys.len()
-    );
-    for key in &policy.log.vkeys {
-        let _ = writeln!(out, "  {key}");
-    }
-    if policy.witnesses.quorum_none() {
-        let _ = writeln!(
-            out,
-            "No witness is asked for: this log alone could show you another history than others see."
-        );
+/// A policy for a script.
+fn shown(policy: &Policy) -> Value {
+    let projects: Vec<Value> = policy
+        .projects
+        .iter()
+        .map(|p| {
+            json!({ "id": hex32(&p.id), "name": p.name, "artifacts": p.artifacts, "minIndex": p.min_index,
+                "minVersion": p.min_version, "minAge": policy.min_age_of(p), "maxAge": policy.max_age_of(p) })
+        })
+        .collect();
+    let vkeys: Vec<String> = policy.log.vkeys.iter().map(ToString::to_string).collect();
+    json!({ "log": { "origin": policy.log.origin, "url": policy.log.url, "vkeys": vkeys },
+        "projects": projects, "witnesses": policy.witnesses_text, "minAge": policy.min_age, "maxAge": policy.max_age })
+}
+
+fn check(args: &CheckArgs) -> Result<(), Fail> {
+    let policy = load_policy(&PolicyArgs {
+        policy: Some(args.file.clone()),
+        state: None,
+    })?;
+    let mut weak = weaknesses(&policy);
+    weak.extend(writable(&args.file));
+    if args.json {
+        let list = weak
+            .iter()
+            .map(|w| json!({ "kind": w.kind, "message": w.why }));
+        let mut value = shown(&policy);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("warnings".into(), list.collect());
+        }
+        sayln!("{value}");
     } else {
-        let _ = writeln!(out, "And when this witness quorum has cosigned:");
-        for line in policy.witnesses_text.lines() {
-            let _ = writeln!(out, "  {line}");
+        say!("{}", plain(&policy));
+        for w in &weak {
+            sayln!("warning: {} [{}]", visible(&w.why), w.kind);
         }
     }
-    for p in &policy.projects {
-        let _ = writeln!(
-            out,
-            "Trusts the project {} pinned to its first statement {}",
-            p.name,
-            hex32(&p.id)
-        );
+    if !args.strict || weak.is_empty() {
+        return Ok(());
     }
-    out
+    let kinds: Vec<&str> = weak.iter().map(|w| w.kind).collect();
+    let fail = Fail::untrusted("weak-policy", "the policy is weak")
+        .detail("warnings", kinds.join(", "))
+        .hint("mend what is warned of, or leave out --strict");
+    // The one JSON object has the warnings.
+    Err(fail.shown_if(args.json))
+}
+
+/// Who can write the policy decides whom it trusts.
+#[cfg(unix)]
+fn writable(file: &Path) -> Option<Weak> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = file.canonicalize().ok()?;
+    let mode = |path: &Path| Some(path.metadata().ok()?.permissions().mode());
+    // Where a directory is sticky, nobody replaces the files of others.
+    let open_directory = |m: u32| m & 0o022 != 0 && m & 0o1000 == 0;
+    let at = if mode(&file)? & 0o022 != 0 {
+        file.as_path()
+    } else {
+        file.parent()
+            .filter(|d| mode(d).is_some_and(open_directory))?
+    };
+    let why = format!("others than its owner can write {}", at.display());
+    let kind = "writable-by-others";
+    Some(Weak { kind, why })
+}
+
+#[cfg(not(unix))]
+fn writable(_file: &Path) -> Option<Weak> {
+    None
 }
