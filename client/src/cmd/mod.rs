@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod by_name;
 pub mod common;
 mod complete;
 pub mod get;
