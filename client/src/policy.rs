@@ -5,6 +5,7 @@
 //! key that the policy lists must have signed; the witness quorum is a C2SP tlog-policy
 //! without `log` lines.
 
+pub mod compare;
 mod file;
 pub mod weak;
 pub mod words;

@@ -1,8 +1,8 @@
-//! What `trust check` says of policies, strong and weak.
+//! What `trust check` says of policies, and what `trust update` follows.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use countersign::policy::Policy;
-use countersign_tests::bench::{Bench, bench};
+use countersign_tests::bench::{Bench, Proxy, ROOTS, bench};
 use std::os::unix::fs::PermissionsExt as _;
 use tlog::vkey::VerifierKey;
 
@@ -73,4 +73,69 @@ fn a_policy_is_explained_and_what_is_weak_is_warned_of() {
     std::fs::set_permissions(bench.path("x.toml"), mode).unwrap();
     let json = bench.json("trust check x.toml --json");
     assert_eq!(json["warnings"][0]["kind"], "writable-by-others");
+}
+
+/// A log whose checkpoints a witness cosigns.
+fn cosigned(log: &str) -> (Proxy, VerifierKey) {
+    use base64::Engine as _;
+    let key = keys::Ed25519Secret::generate().unwrap();
+    let vkey = VerifierKey::cosignature("w.test", &key.public_bytes()).unwrap();
+    let (name, id) = (vkey.name().to_owned(), vkey.key_id());
+    let proxy = Proxy::start(log, move |path, body| {
+        if !path.ends_with("/head") {
+            return body;
+        }
+        let mut answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let note = answer["checkpoint"].as_str().unwrap().to_owned();
+        let text = note.split_once("\n\n").unwrap().0.to_owned() + "\n";
+        let now = countersign::cmd::common::now();
+        let signature = key.sign(&tlog::cosignature::message(now, &text));
+        let line = [&id[..], &tlog::cosignature::encode(now, &signature)].concat();
+        let line = base64::engine::general_purpose::STANDARD.encode(line);
+        answer["checkpoint"] = format!("{note}\u{2014} {name} {line}\n").into();
+        answer.to_string().into_bytes()
+    });
+    (proxy, vkey)
+}
+
+#[test]
+fn what_the_project_recommends_is_followed_and_nothing_weaker() {
+    let bench = bench();
+    let update = "trust update policy.toml";
+    let recommend = format!("project update acme/tool --recommend x.toml {ROOTS}");
+    let recommend = recommend.replace("--project acme/tool ", "");
+    let read = || std::fs::read_to_string(bench.path("policy.toml")).unwrap();
+    assert!(bench.ok(update).contains("nothing is recommended"));
+
+    let (proxy, witness) = cosigned(&bench.url);
+    written(&bench, |policy| {
+        policy.witnesses_text = format!("witness W {witness}\nquorum W\n");
+    });
+    bench.ok(&recommend);
+    std::fs::copy(bench.path("policy.toml"), bench.path("old.toml")).unwrap();
+    // Not while the log cannot be verified so.
+    let before = read();
+    bench.refused(3, "not-in-force", &format!("{update} --yes"));
+    std::fs::write(
+        bench.path("policy.toml"),
+        before.replace(&bench.url, &proxy.url),
+    )
+    .unwrap();
+    let before = read();
+    let said = bench.refused(2, "not-confirmed", update);
+    assert!(said.contains("the witness W (w.test+"), "{said}");
+    assert_eq!(read(), before);
+    bench.ok(&format!("{update} --yes"));
+    assert!(read().contains("quorum W"));
+    assert!(bench.ok(update).contains("as it is recommended"));
+
+    // Back to none, and to one key of the log.
+    written(&bench, |policy| {
+        policy.log.url = Some(bench.url.clone());
+        policy.witnesses_text = "quorum none\n".into();
+    });
+    bench.ok(&format!("{recommend} --policy old.toml"));
+    std::fs::write(bench.path("policy.toml"), before).unwrap();
+    bench.ok(&format!("{update} --yes --allow-weaker"));
+    assert!(read().contains("quorum none"));
 }

@@ -336,3 +336,30 @@ pub fn hash_file(path: &Path, mut progress: impl FnMut(u64)) -> Result<(ledger::
         progress(n as u64);
     }
 }
+
+/// Shows what will change, and asks unless `yes`.
+///
+/// # Errors
+/// Exit code 2 where it is not confirmed.
+pub(crate) fn ask(yes: bool, impact: &str, question: &str) -> Result<(), Fail> {
+    use std::io::{BufRead as _, IsTerminal as _, Write as _};
+    eprint!("{impact}");
+    if yes {
+        return Ok(());
+    }
+    let not = |why: &str| {
+        Fail::usage("not-confirmed", why.to_owned())
+            .hint("nothing was done; answer yes at a terminal, or give --yes in a script")
+    };
+    if !std::io::stdin().is_terminal() {
+        return Err(not("there is no terminal to ask at"));
+    }
+    eprint!("{question} [yes/no] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match (read, answer.trim()) {
+        (Ok(_), "yes") => Ok(()),
+        _ => Err(not("not confirmed")),
+    }
+}

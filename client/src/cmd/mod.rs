@@ -3,6 +3,7 @@
 mod by_name;
 pub mod common;
 mod complete;
+mod follow;
 pub mod get;
 mod history;
 pub mod keys;

@@ -2,7 +2,7 @@
 //! makes one. Its three steps can be taken apart: `--prepare FILE`, `sign`, `submit`.
 
 use super::common::{
-    PassphraseArgs, PolicyArgs, learn_head, load_memory, load_policy, log_url, now, read_key,
+    PassphraseArgs, PolicyArgs, ask, learn_head, load_memory, load_policy, log_url, now, read_key,
     refused_to_fail, state_path,
 };
 use super::complete::{Complete, complete};
@@ -24,7 +24,6 @@ use ledger::envelope::Envelope;
 use ledger::statement::{Statement, Subject};
 use ledger::{Hash, hex32};
 use serde_json::json;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Which log is asked, and whom to trust about it.
@@ -225,25 +224,7 @@ pub(crate) enum Said {
 
 /// Shows what a statement will change, and asks; a script says `--yes`.
 pub(crate) fn confirm(args: &SayArgs, impact: &str, question: &str) -> Result<(), Fail> {
-    eprint!("{impact}");
-    if args.yes || args.prepare.is_some() {
-        return Ok(());
-    }
-    let not = |why: &str| {
-        Fail::usage("not-confirmed", why.to_owned())
-            .hint("nothing was signed; answer yes at a terminal, or give --yes in a script")
-    };
-    if !std::io::stdin().is_terminal() {
-        return Err(not("there is no terminal to ask at"));
-    }
-    eprint!("{question} [yes/no] ");
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    match (read, answer.trim()) {
-        (Ok(_), "yes") => Ok(()),
-        _ => Err(not("not confirmed")),
-    }
+    ask(args.yes || args.prepare.is_some(), impact, question)
 }
 
 /// The keys that `args` name.

@@ -1,4 +1,4 @@
-//! `countersign trust init|show|check`: first trust, from one short string.
+//! `countersign trust init|show|check`; `update` has a file of its own: first trust, from one short string.
 
 use super::common::{PolicyArgs, load_policy, write_atomic};
 use crate::fail::{Fail, visible};
@@ -21,6 +21,8 @@ pub enum TrustCommand {
     Show(ShowArgs),
     /// Explain a policy, and warn of what is weak about it
     Check(CheckArgs),
+    /// Follow what the project recommends: log keys and witnesses; shows what changes, asks
+    Update(super::follow::UpdateArgs),
 }
 
 /// Arguments of `trust init`.
@@ -72,6 +74,7 @@ pub fn run(command: &TrustCommand) -> Result<(), Fail> {
         TrustCommand::Init(args) => init(args),
         TrustCommand::Show(args) => show(args),
         TrustCommand::Check(args) => check(args),
+        TrustCommand::Update(args) => super::follow::run(args),
     }
 }
 

@@ -1,0 +1,171 @@
+//! What another set of log keys and witnesses would change, and whether that is weaker.
+
+use super::Policy;
+use super::words::quorum;
+use crate::fail::visible;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use tlog::policy::{Part, Policy as Witnesses};
+
+/// More witnesses than this in common are not compared set by set.
+const MOST: usize = 16;
+
+/// What changes, a line each; empty where nothing does.
+#[must_use]
+pub fn difference(old: &Policy, new: &Policy) -> String {
+    let mut out = String::new();
+    let keys =
+        |p: &Policy| -> BTreeSet<String> { p.log.vkeys.iter().map(ToString::to_string).collect() };
+    let (before, after) = (keys(old), keys(new));
+    for gone in before.difference(&after) {
+        let _ = writeln!(out, "  - log key {}", visible(gone));
+    }
+    for come in after.difference(&before) {
+        let _ = writeln!(out, "  + log key {}", visible(come));
+    }
+    if old.witnesses != new.witnesses {
+        let _ = write!(
+            out,
+            "witnesses until now:\n{}witnesses from now on:\n{}",
+            quorum(&old.witnesses),
+            quorum(&new.witnesses)
+        );
+    }
+    out
+}
+
+/// In what respects `new` asks for less than `old`, for a person; empty where it does not.
+#[must_use]
+pub fn weaker(old: &Policy, new: &Policy) -> Vec<String> {
+    let mut found = Vec::new();
+    let (before, after) = (old.log.vkeys.len(), new.log.vkeys.len());
+    if after < before {
+        found.push(format!("{after} log keys must sign in place of {before}"));
+    }
+    let (from, to) = (&old.witnesses, &new.witnesses);
+    if from == to || from.quorum_none() {
+        return found;
+    }
+    if to.quorum_none() {
+        found.push("no witness is asked for any more".into());
+        return found;
+    }
+    let ((before, could), (after, can)) = (fewest(from), fewest(to));
+    if after < before {
+        found.push(format!("{after} witnesses suffice, it took {before}"));
+    } else if after == before && can > could {
+        found.push(format!(
+            "any {after} of more witnesses suffice: it takes {can} that refuse, and took {could}"
+        ));
+    }
+    if easier_for_the_same(from, to) {
+        found.push("witnesses suffice that did not suffice before".into());
+    }
+    found
+}
+
+/// The fewest witnesses that meet the quorum, and the fewest without whom it is not met.
+fn fewest(witnesses: &Witnesses) -> (usize, usize) {
+    let mut values: Vec<(usize, usize)> = Vec::new();
+    // From the last to the first, so that the members of a group stand on top before it comes.
+    for (_, part) in witnesses.parts().into_iter().rev() {
+        let value = match part {
+            Part::Witness(_) => (1, 1),
+            Part::Group {
+                threshold, members, ..
+            } => {
+                let own = values.split_off(values.len().saturating_sub(members));
+                let least = |mut of: Vec<usize>, n: usize| {
+                    of.sort_unstable();
+                    of.into_iter().take(n).sum()
+                };
+                let (meet, block) = own.into_iter().unzip();
+                (
+                    least(meet, threshold),
+                    least(block, members + 1 - threshold),
+                )
+            }
+        };
+        values.push(value);
+    }
+    values.pop().unwrap_or((0, 0))
+}
+
+/// Whether some of the witnesses that both have meet the new quorum and do not meet the old one.
+fn easier_for_the_same(old: &Witnesses, new: &Witnesses) -> bool {
+    let needed = |of: &'_ Witnesses| -> Vec<(Vec<u8>, String)> {
+        let witness = |(_, part)| match part {
+            Part::Witness(w) => Some((w.key.public_key().to_vec(), w.name.clone())),
+            Part::Group { .. } => None,
+        };
+        of.parts().into_iter().filter_map(witness).collect()
+    };
+    let later = needed(new);
+    let common: Vec<(String, String)> = needed(old)
+        .into_iter()
+        .filter_map(|(key, name)| {
+            let same = later.iter().find(|(k, _)| *k == key)?;
+            Some((name, same.1.clone()))
+        })
+        .collect();
+    if common.len() > MOST {
+        // Not told apart: said to be weaker rather than not.
+        return true;
+    }
+    (0..1u32 << common.len()).any(|set| {
+        let of = |pick: &dyn Fn(&(String, String)) -> bool| {
+            let at = common.iter().position(pick);
+            at.is_some_and(|at| set >> at & 1 == 1)
+        };
+        new.met(&|name| of(&|c| c.1 == name)) && !old.met(&|name| of(&|c| c.0 == name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use tlog::vkey::VerifierKey;
+
+    #[test]
+    fn what_is_weaker_is_said() {
+        let public = || keys::Ed25519Secret::generate().unwrap().public_bytes();
+        let logs = [public(), public(), public()];
+        let keys: Vec<VerifierKey> = (0..5)
+            .map(|n| VerifierKey::cosignature(&format!("w{n}.test"), &public()).unwrap())
+            .collect();
+        let policy = |log_keys: usize, quorum: &str| {
+            let mut text = String::new();
+            for (name, key) in ["A", "B", "C", "D", "E"].iter().zip(&keys) {
+                text.push_str(&format!("witness {name} {key}\n"));
+            }
+            let vkey = |key| VerifierKey::ed25519("log.test", key).unwrap().to_string();
+            let vkeys = logs.iter().take(log_keys).map(vkey).collect();
+            let text = format!("{text}{quorum}\n");
+            let document =
+                ledger::trust::TrustDocument::new("log.test", vkeys, [7; 32], "acme/x", &text);
+            Policy::from_trust(&document, None).unwrap()
+        };
+        let two = "group Q 2 A B C\nquorum Q";
+        for (keys, quorum, weak) in [
+            (2, two, 0),
+            (3, two, 0),
+            (1, two, 1),
+            (2, "group Q 2 A B D\nquorum Q", 0),
+            (2, "group Q all A B C\nquorum Q", 0),
+            (2, "group Q 3 A B C D E\nquorum Q", 0),
+            (2, "group Q 2 A B C D\nquorum Q", 1),
+            (2, "group Q 1 A B C\nquorum Q", 2),
+            (2, "quorum D", 1),
+            (1, "quorum none", 2),
+        ] {
+            let found = weaker(&policy(2, two), &policy(keys, quorum));
+            assert_eq!(found.len(), weak, "{keys} {quorum}: {found:?}");
+        }
+        let nested = "group G any B C\ngroup Q all A G\nquorum Q";
+        assert_eq!(fewest(&policy(2, nested).witnesses), (2, 1));
+        assert_eq!(fewest(&policy(2, two).witnesses), (2, 2));
+        assert!(!weaker(&policy(2, nested), &policy(2, two)).is_empty());
+        assert!(weaker(&policy(2, two), &policy(2, nested)).is_empty());
+    }
+}
