@@ -1,5 +1,5 @@
 //! Bundles of a large log: how long the verifier takes for a project that has rotated its root
-//! fifty times, and, said once at the start, how many bytes a head and its proofs are.
+//! fifty times, and for a quorum of five of nine witnesses, and, said once at the start, how many bytes a head and its proofs are.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use countersign::memory::Memory;
@@ -40,10 +40,10 @@ fn artifact(content: &str) -> Subject {
     }
 }
 
-/// A log in memory, whose key signs its checkpoints, and a witness beside it.
+/// A log in memory, whose key signs its checkpoints, and witnesses beside it.
 struct Log {
     key: SecretKey,
-    witness: Ed25519Secret,
+    witnesses: Vec<Ed25519Secret>,
     fold: Fold,
     leaves: Vec<Vec<u8>>,
     hashes: Vec<Hash>,
@@ -53,7 +53,7 @@ impl Log {
     fn new() -> Self {
         Self {
             key: key(),
-            witness: Ed25519Secret::generate().unwrap(),
+            witnesses: vec![Ed25519Secret::generate().unwrap()],
             fold: Fold::new(ORIGIN),
             leaves: Vec::new(),
             hashes: Vec::new(),
@@ -93,11 +93,12 @@ impl Log {
             key_id: key.key_id(),
             signature,
         };
-        let cosigned = self.witness.sign(&tlog::cosignature::message(T, &text));
-        let signatures = vec![
-            line(&self.vkey(), self.key.sign(text.as_bytes()).unwrap()),
-            line(&self.witness_key(), tlog::cosignature::encode(T, &cosigned)),
-        ];
+        let message = tlog::cosignature::message(T, &text);
+        let mut signatures = vec![line(&self.vkey(), self.key.sign(text.as_bytes()).unwrap())];
+        for (key, witness) in self.witness_keys().iter().zip(&self.witnesses) {
+            let cosigned = witness.sign(&message);
+            signatures.push(line(key, tlog::cosignature::encode(T, &cosigned)));
+        }
         String::from_utf8(Note { text, signatures }.to_bytes()).unwrap()
     }
 
@@ -105,12 +106,21 @@ impl Log {
         VerifierKey::p256(ORIGIN, self.key.public_key().spki_der()).unwrap()
     }
 
-    fn witness_key(&self) -> VerifierKey {
-        VerifierKey::cosignature("w.example", &self.witness.public_bytes()).unwrap()
+    fn witness_keys(&self) -> Vec<VerifierKey> {
+        let key = |(n, w): (usize, &Ed25519Secret)| {
+            VerifierKey::cosignature(&format!("w{n}.example"), &w.public_bytes()).unwrap()
+        };
+        self.witnesses.iter().enumerate().map(key).collect()
     }
 
-    fn policy(&self, id: Hash, name: &str) -> Policy {
-        let witnesses = format!("witness W {}\nquorum W\n", self.witness_key());
+    /// A policy that wants `quorum` of the witnesses.
+    fn policy(&self, id: Hash, name: &str, quorum: usize) -> Policy {
+        let (mut witnesses, mut group) = (String::new(), format!("group Q {quorum}"));
+        for (n, key) in self.witness_keys().iter().enumerate() {
+            witnesses.push_str(&format!("witness W{n} {key}\n"));
+            group.push_str(&format!(" W{n}"));
+        }
+        let witnesses = format!("{witnesses}{group}\nquorum Q\n");
         let vkeys = vec![self.vkey().to_string()];
         let document = TrustDocument::new(ORIGIN, vkeys, id, name, &witnesses);
         Policy::from_trust(&document, None).unwrap()
@@ -186,9 +196,9 @@ fn crowded() -> Log {
 }
 
 /// A project that replaces its only root `times` times, and then releases.
-fn rotated(log: &mut Log, times: usize) -> (Hash, Bundle) {
+fn rotated(log: &mut Log, name: &str, times: usize) -> (Hash, Bundle) {
     let (mut root, release) = (key(), key());
-    let mut now = project("acme/rotated", &root, &release);
+    let mut now = project(name, &root, &release);
     let (index, said) = log.say(now.to_payload().unwrap(), &[&root, &release]);
     let (id, mut newest, mut versions) = (said.pae_hash(), said.pae_hash(), vec![index]);
     for _ in 0..times {
@@ -205,7 +215,7 @@ fn rotated(log: &mut Log, times: usize) -> (Hash, Bundle) {
     }
     let payload = release_payload(
         &id,
-        "pkg:generic/acme/rotated@1.0",
+        &format!("pkg:generic/{name}@1.0"),
         &[artifact("genuine")],
         None,
     );
@@ -253,7 +263,7 @@ fn bundle(c: &mut Criterion) {
         "head of a release among 10,000 with 1,000 withdrawals, {PROJECTS} projects, {leaves} leaves: \
          {all} bytes, {beyond} of them beyond the state document"
     );
-    let (id, turned) = rotated(&mut log, 50);
+    let (id, turned) = rotated(&mut log, "acme/rotated", 50);
     let bytes = turned.to_bytes().unwrap();
     let (beyond, all) = head_bytes(&turned);
     println!(
@@ -261,7 +271,19 @@ fn bundle(c: &mut Criterion) {
         bytes.len()
     );
 
-    let policy = log.policy(id, "acme/rotated");
+    let policy = log.policy(id, "acme/rotated", 1);
+    let what = "verify/bundle with 50 rotations of the only root";
+    bench(c, what, &policy, &bytes);
+
+    let generate = |_| Ed25519Secret::generate().unwrap();
+    log.witnesses = (0..9).map(generate).collect();
+    let (id, plain) = rotated(&mut log, "acme/plain", 0);
+    let policy = log.policy(id, "acme/plain", 5);
+    let what = "verify/bundle with a quorum of 5 of 9";
+    bench(c, what, &policy, &plain.to_bytes().unwrap());
+}
+
+fn bench(c: &mut Criterion, what: &str, policy: &Policy, bytes: &[u8]) {
     let wanted = Wanted {
         project: policy.projects.first().unwrap(),
         version: None,
@@ -272,17 +294,11 @@ fn bundle(c: &mut Criterion) {
         sha256: sha256(b"genuine"),
         size: 7,
     };
-    c.bench_function("verify/bundle with 50 rotations of the only root", |b| {
+    let (memory, now) = (Memory::default(), T + 10);
+    c.bench_function(what, |b| {
         b.iter(|| {
-            let bundle = Bundle::parse(black_box(&bytes)).unwrap();
-            let verdict = verify(
-                &artifact,
-                &wanted,
-                &bundle,
-                &policy,
-                &Memory::default(),
-                T + 10,
-            );
+            let bundle = Bundle::parse(black_box(bytes)).unwrap();
+            let verdict = verify(&artifact, &wanted, &bundle, policy, &memory, now);
             black_box(verdict).unwrap();
         });
     });
