@@ -9,6 +9,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The log cannot be frozen, or its mark cannot be read.
+    #[error("frozen log: {0}")]
+    Frozen(String),
     /// The witnesses cannot be asked as configured.
     #[error("witnesses: {0}")]
     Witnesses(String),
@@ -145,6 +148,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Frozen(_) => "frozen-log",
             Self::Witnesses(_) => "witnesses",
             Self::Store(e) => e.kind(),
             Self::AlreadyThere { .. } => "data-already-there",

@@ -31,6 +31,9 @@ pub enum Cause {
     /// What the start, or the check after it, found. It stays until the next start.
     #[error("the log is read-only: {0}")]
     ReadOnly(String),
+    /// The operator froze the log, for ever.
+    #[error("this log is frozen and takes no more entries: {0}")]
+    Frozen(String),
     /// After a start the witnesses are asked first what they have seen.
     #[error("too few witnesses have said yet that this log is what they saw last ({0})")]
     Witnesses(String),
@@ -88,8 +91,9 @@ pub enum Cause {
 
 impl Cause {
     /// All kinds, for metrics.
-    pub const KINDS: [&str; 9] = [
+    pub const KINDS: [&str; 10] = [
         "read-only",
+        "log-frozen",
         "witnesses-asked",
         "disk-full",
         "file-system-read-only",
@@ -105,6 +109,7 @@ impl Cause {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::ReadOnly(_) => "read-only",
+            Self::Frozen(_) => "log-frozen",
             Self::Witnesses(_) => "witnesses-asked",
             Self::DiskFull { .. } | Self::FilesFull { .. } => "disk-full",
             Self::FileSystemReadOnly(_) => "file-system-read-only",
@@ -121,6 +126,9 @@ impl Cause {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::ReadOnly(_) => "keep the directory as it is, copy it, and find out why",
+            Self::Frozen(_) => {
+                "what is in it stays readable and verifiable; publish to the log that the reason names"
+            }
             Self::Witnesses(_) => {
                 "the log goes on by itself once a quorum of its witnesses has answered; see that they are reached"
             }
@@ -146,7 +154,7 @@ impl Cause {
     /// Whether it can go while the server runs.
     #[must_use]
     pub fn passes(&self) -> bool {
-        !matches!(self, Self::ReadOnly(_))
+        !matches!(self, Self::ReadOnly(_) | Self::Frozen(_))
     }
 }
 
@@ -227,6 +235,8 @@ pub struct Guard {
     settings: Settings,
     places: Vec<(&'static str, PathBuf)>,
     read_only: OnceLock<String>,
+    /// Why the operator froze the log.
+    frozen: Option<String>,
     /// Why the witnesses' answers do not suffice yet, while they do not.
     asking: Mutex<Option<String>>,
     state: Mutex<State>,
@@ -241,6 +251,7 @@ impl Guard {
             settings,
             places: Vec::new(),
             read_only: read_only.map_or_else(OnceLock::new, OnceLock::from),
+            frozen: None,
             asking: Mutex::default(),
             state: Mutex::default(),
         }
@@ -251,6 +262,15 @@ impl Guard {
         if self.read_only.set(why).is_ok() {
             let why = self.read_only().unwrap_or_default();
             eprintln!("countersign-server: READ-ONLY, this log does not sign from now on: {why}");
+        }
+    }
+
+    /// The same, of a log that was frozen, and why.
+    #[must_use]
+    pub(crate) fn frozen(self, why: Option<String>) -> Self {
+        Self {
+            frozen: why,
+            ..self
         }
     }
 
@@ -334,6 +354,9 @@ impl Guard {
     pub fn may_write(&self, bytes: u64) -> Result<(), Cause> {
         if let Some(why) = self.read_only() {
             return Err(Cause::ReadOnly(why.to_owned()));
+        }
+        if let Some(why) = &self.frozen {
+            return Err(Cause::Frozen(why.clone()));
         }
         for (dir, path) in &self.places {
             let silent = |e: rustix::io::Errno| Cause::FileSystemSilent {

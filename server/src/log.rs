@@ -76,6 +76,14 @@ impl Log {
         }
     }
 
+    /// The same log, which its operator may have frozen, and why.
+    pub(crate) fn frozen(self, why: Option<String>) -> Self {
+        Self {
+            guard: self.guard.frozen(why),
+            ..self
+        }
+    }
+
     /// The same log, whose checkpoints are shown once they are cosigned.
     pub(crate) fn witnessed(self, settings: Option<&publish::Settings>) -> Self {
         let publisher = settings.map(|s| Arc::new(Publisher::new(s, &self.view())));

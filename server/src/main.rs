@@ -114,6 +114,19 @@ enum Command {
         #[arg(long)]
         file: PathBuf,
     },
+    /// Freeze a log for ever; no server may run.
+    ///
+    /// A frozen log takes no more entries: who submits is answered 410, with the reason. It is
+    /// served as before, and with --witnesses its last checkpoint goes on being cosigned, so that
+    /// everybody can see that nothing came after it. There is no command to undo this.
+    Freeze {
+        /// The log's directory.
+        #[arg(long)]
+        data: PathBuf,
+        /// Why, and which log to use instead; 1 to 512 bytes.
+        #[arg(long)]
+        reason: String,
+    },
     /// Print a completion script.
     Completions {
         /// The shell.
@@ -253,6 +266,10 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::HighWater { data, file } => {
             let size = countersign_server::high_water::begin(&data, &file)?;
             say(&format!("{}: {size} leaves\n", file.display()))
+        }
+        Command::Freeze { data, reason } => {
+            countersign_server::closed::freeze(&data, &reason)?;
+            say("frozen: the log takes no more entries\n")
         }
         Command::Project(project) => decide(project),
         Command::Completions { shell } => {

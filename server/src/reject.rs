@@ -110,6 +110,7 @@ impl Rejection {
             Self::ProjectRefused(_) => 403,
             Self::ProjectPending(_) => 409,
             Self::ProjectBusy | Self::ProjectRate(_) => 429,
+            Self::CannotSign(Cause::Frozen(_)) => 410,
             Self::Busy | Self::Stopping | Self::CannotSign(_) | Self::TooManyPending(_) => 503,
             Self::Store(_) => 500,
         }

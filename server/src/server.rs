@@ -1,6 +1,7 @@
 //! A running server: the parts put together, started, and stopped in order.
 
 use crate::admit::App;
+use crate::closed;
 use crate::datadir::DataDir;
 use crate::error::Error;
 use crate::guard;
@@ -157,6 +158,7 @@ impl Server {
         http::descriptors()?;
         let data = DataDir::open(&config.data)?;
         guard::room_to_open(&data.layout).map_err(Error::NoRoom)?;
+        let closed = closed::read(&data.layout)?.map(|closed| closed.reason);
         let private = data.layout.private();
         let keys = LogKeys::load(&private, &data.origin)?;
         let mark = config.high_water.as_deref().map(HighWater::open);
@@ -205,7 +207,7 @@ impl Server {
             published,
             read_only,
         );
-        let log = log.watched(&data.layout, &config.guard);
+        let log = log.watched(&data.layout, &config.guard).frozen(closed);
         let log = Arc::new(log.witnessed(config.witnesses.as_ref()));
         let witnesses = config.witnesses.as_ref();
         let publishing = witnesses.map(|w| Publishing::start(w, &log));

@@ -489,3 +489,50 @@ fn a_policy_that_cannot_be_met_is_refused_at_the_start() {
     fs::remove_file(bench.path("policy")).unwrap();
     assert_eq!(bench.run("countersign-server", serve).code, 1);
 }
+
+#[test]
+fn a_frozen_log_takes_nothing_and_is_read_and_cosigned_for_ever() {
+    let bench = bench();
+    let (log, _witness) = witnessed(&bench);
+    let freeze = |reason: &str| {
+        let mut command = bench.command("countersign-server", "freeze --data log");
+        command.args(["--reason", reason]);
+        run(command).unwrap()
+    };
+    let said = freeze("moved");
+    assert_eq!(said.code, 1, "a server runs: {}", said.err);
+    log.stop().unwrap();
+    for bad in ["", "two\nlines"] {
+        assert_eq!(freeze(bad).code, 1, "{bad:?}");
+    }
+    assert_eq!(freeze("moved to new.example").code, 0);
+    let twice = freeze("again").err;
+    assert!(twice.contains("moved to new.example"), "{twice}");
+    let log = bench.serve("log", "--witnesses all --recosign 1");
+    let policy = fs::read_to_string(bench.path("policy.toml")).unwrap();
+    let line = policy.lines().find(|l| l.starts_with("url = ")).unwrap();
+    let policy = policy.replace(line, &format!("url = \"{}\"", log.url));
+    fs::write(bench.path("policy.toml"), policy).unwrap();
+    let ready = get(&log.url, "/readyz");
+    assert!(ready.contains("log-frozen"), "{ready}");
+    fs::copy(bench.path("tool"), bench.path("kept")).unwrap();
+    fs::copy(bench.path("tool.bundle"), bench.path("kept.bundle")).unwrap();
+    let said = bench.publish("2.0");
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("moved to new.example"), "{}", said.err);
+    // What is in it is verified as before, and by a view that is new.
+    let cosigned = |answer: &str| answer.lines().last().unwrap_or_default().to_owned();
+    let first = until(&log.url, "/checkpoint", |a| a.contains("a.example"));
+    until(&log.url, "/checkpoint", |a| cosigned(a) != cosigned(&first));
+    bench.ok("verify kept --name tool --online --policy policy.toml");
+    let check = bench.run("countersign-server", "check --data log");
+    assert_eq!(check.code, 0, "{}", check.err);
+    log.stop().unwrap();
+    // A mark that cannot be read is no permission.
+    fs::write(bench.path("log/private/frozen.json"), "{}").unwrap();
+    let said = bench.run(
+        "countersign-server",
+        "serve --data log --listen 127.0.0.1:0",
+    );
+    assert_eq!(said.code, 1, "{}", said.err);
+}
