@@ -30,6 +30,8 @@ use tlog::vkey::VerifierKey;
 use victim::Victim;
 
 const ORIGIN: &str = "log.example";
+/// The server's further arguments.
+const OPEN: &[&str] = &["--admit", "open"];
 /// Those who publish at once.
 const AUTHORS: u64 = 4;
 /// Longest wait for an answer by whoever audits.
@@ -202,7 +204,7 @@ impl<'a> Run<'a> {
         let keys = vkeys.iter().map(|v| VerifierKey::parse(v));
         let keys = keys.collect::<Result<Vec<_>, _>>();
         let seen = Seen::new(ORIGIN, keys.map_err(|e| e.to_string())?);
-        let mut victim = Victim::start(&plan.server, &plan.data)?;
+        let mut victim = Victim::start(&plan.server, &plan.data, OPEN)?;
         let (place, usual_start) = victim.listening()?;
         let mut log = Connection::new(&place, PATIENCE);
         let answer = log.submit(&envelope.to_json().to_string())?;
@@ -256,7 +258,7 @@ impl<'a> Run<'a> {
 
     /// One start, and one kill.
     fn cycle(&mut self, moment: Moment, again: bool) -> Result<(), String> {
-        let mut victim = Victim::start(&self.plan.server, &self.plan.data)?;
+        let mut victim = Victim::start(&self.plan.server, &self.plan.data, OPEN)?;
         if let Moment::InStart(share) = moment {
             std::thread::sleep(self.usual_start.mul_f64(share));
             victim.kill()?;
@@ -336,7 +338,7 @@ impl<'a> Run<'a> {
 
     /// After the last kill: what never got an answer is sent again, and everything is read.
     fn end(&mut self) -> Result<(), String> {
-        let mut victim = Victim::start(&self.plan.server, &self.plan.data)?;
+        let mut victim = Victim::start(&self.plan.server, &self.plan.data, OPEN)?;
         let (place, _) = victim.listening()?;
         let mut log = Connection::new(&place, PATIENCE);
         let ready = log.get("/readyz")?;

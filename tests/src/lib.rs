@@ -9,6 +9,7 @@ pub mod kills;
 pub mod load;
 pub mod random;
 pub mod wire;
+pub mod witness;
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};

@@ -107,17 +107,36 @@ pub fn get(host: &str, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
 }
 
-/// A submission of an envelope's JSON as it goes over the wire.
+/// A `POST` as it goes over the wire.
 #[must_use]
-pub fn submission(host: &str, envelope: &str) -> Vec<u8> {
-    let mut request = String::with_capacity(envelope.len() + 160);
+pub fn post(host: &str, path: &str, media: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = String::with_capacity(body.len() + 160);
     // Writing to a string never fails.
     let _ = write!(
         request,
-        "POST /api/v1/entries HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{envelope}",
-        envelope.len()
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
     );
-    request.into_bytes()
+    let mut request = request.into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// A submission of an envelope's JSON as it goes over the wire.
+#[must_use]
+pub fn submission(host: &str, envelope: &str) -> Vec<u8> {
+    post(
+        host,
+        "/api/v1/entries",
+        "application/json",
+        envelope.as_bytes(),
+    )
+}
+
+/// A log's question to a witness as it goes over the wire.
+#[must_use]
+pub fn add_checkpoint(host: &str, body: &[u8]) -> Vec<u8> {
+    post(host, "/add-checkpoint", "text/plain; charset=utf-8", body)
 }
 
 /// Where a log is reached.

@@ -19,21 +19,14 @@ pub struct Victim {
 }
 
 impl Victim {
-    /// Starts `program` on the log in `data`, and waits for nothing.
+    /// Starts `program serve` on what is in `data`, with more arguments, and waits for nothing.
     ///
     /// # Errors
     /// A sentence.
-    pub fn start(program: &Path, data: &Path) -> Result<Self, String> {
+    pub fn start(program: &Path, data: &Path, more: &[&str]) -> Result<Self, String> {
         let mut command = Command::new(program);
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--admit",
-            "open",
-            "--data",
-        ]);
-        command.arg(data).stdin(Stdio::null());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
+        command.arg(data).args(more).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let failed = |e: std::io::Error| format!("{}: {e}", program.display());
         let born = Instant::now();

@@ -4,10 +4,10 @@ use keys::{Ed25519Secret, SecretKey, Signer as _};
 use std::sync::Arc;
 use tlog::Hash;
 use tlog::checkpoint::Checkpoint;
-use tlog::hash::leaf_hash;
+use tlog::hash::{EMPTY_ROOT, leaf_hash};
 use tlog::in_memory::InMemory;
 use tlog::note::{Note, NoteSignature};
-use tlog::tree::prove_consistency;
+use tlog::tree::{Compact, prove_consistency};
 use tlog::vkey::VerifierKey;
 use tlog::witness::AddCheckpoint;
 
@@ -25,6 +25,8 @@ pub struct Played {
     pub origin: String,
     keys: Arc<Keys>,
     leaves: Vec<Hash>,
+    /// The roots at sizes from 0 to that of all leaves.
+    roots: Vec<Hash>,
 }
 
 impl Played {
@@ -51,6 +53,7 @@ impl Played {
             origin: origin.to_owned(),
             keys: Arc::new(keys),
             leaves: Vec::new(),
+            roots: vec![EMPTY_ROOT],
         })
     }
 
@@ -72,9 +75,13 @@ impl Played {
 
     /// Adds leaves that say `history`, up to `size`.
     pub fn grow(&mut self, size: u64, history: u64) {
+        let mut tree = Compact::new();
+        self.leaves.iter().for_each(|leaf| tree.push(*leaf));
         for index in self.size()..size {
-            let leaf = [index.to_be_bytes(), history.to_be_bytes()].concat();
-            self.leaves.push(leaf_hash(&leaf));
+            let leaf = leaf_hash(&[index.to_be_bytes(), history.to_be_bytes()].concat());
+            tree.push(leaf);
+            self.leaves.push(leaf);
+            self.roots.push(tree.root());
         }
     }
 
@@ -94,10 +101,11 @@ impl Played {
         InMemory::new(self.leaves.get(..size).unwrap_or(&self.leaves))
     }
 
-    /// The root of its first `size` leaves.
+    /// The root of its first `size` leaves; of all where there are fewer.
     #[must_use]
     pub fn root(&self, size: u64) -> Hash {
-        self.tree(size).root()
+        let at = usize::try_from(size).ok().and_then(|at| self.roots.get(at));
+        at.or(self.roots.last()).copied().unwrap_or(EMPTY_ROOT)
     }
 
     /// The consistency proof between two of its sizes.
