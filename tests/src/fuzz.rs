@@ -28,6 +28,7 @@ use tlog::prefix::{MapProof, PrefixTree};
 use tlog::tile::{EntryTile, Tile, encode_bundle, parse_bundle};
 use tlog::tlog_proof::TlogProof;
 use tlog::vkey::VerifierKey;
+use tlog::witness::AddCheckpoint;
 use tlog::{cosignature, prefix, proof};
 
 /// A target: any bytes in, a panic where a promise is broken.
@@ -37,6 +38,7 @@ pub type Target = fn(&[u8]);
 /// under `fuzz/fuzz_targets`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("note", note),
+    ("add_checkpoint", add_checkpoint),
     ("vkey", vkey),
     ("checkpoint", checkpoint),
     ("witness_policy", witness_policy),
@@ -82,6 +84,17 @@ fn golden_policy() -> &'static ClientPolicy {
         let document = TrustDocument::parse(text.as_bytes()).unwrap();
         ClientPolicy::from_trust(&document, None).unwrap()
     })
+}
+
+/// The body of an add-checkpoint request.
+pub fn add_checkpoint(data: &[u8]) {
+    let Ok(read) = AddCheckpoint::parse(data) else {
+        return;
+    };
+    assert!(read.proof.len() <= tlog::witness::MAX_PROOF_HASHES);
+    // A signature's base64 has more than one spelling, so the bytes may differ.
+    assert_eq!(AddCheckpoint::parse(&read.to_bytes()), Ok(read.clone()));
+    assert_eq!(Checkpoint::parse(&read.note.text), Ok(read.checkpoint));
 }
 
 /// Signed notes: what was read can be written and reads back the same; of the golden log's
