@@ -7,6 +7,7 @@
 
 pub mod bundle;
 pub mod envelope;
+pub mod evidence;
 pub mod fold;
 pub mod json;
 pub mod leaf;
