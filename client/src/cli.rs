@@ -33,6 +33,9 @@ enum Command {
     /// Make a policy from a trust string, and read policies
     #[command(subcommand)]
     Trust(cmd::trust::TrustCommand),
+    /// Read evidence that a log signed two histories, offline
+    #[command(subcommand)]
+    Evidence(cmd::evidence::EvidenceCommand),
     /// Verify files that are here, offline
     Verify(cmd::verify::VerifyArgs),
     /// Give bundles the newest view: what was revoked and withdrawn since they were made
@@ -91,6 +94,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Sign(a) => cmd::sign::sign(a),
         Command::Submit(a) => cmd::sign::submit(a),
         Command::Trust(c) => cmd::trust::run(c),
+        Command::Evidence(c) => cmd::evidence::run(c),
         Command::Verify(a) => cmd::verify::run(a),
         Command::Refresh(a) => cmd::refresh::run(a),
         Command::Releases(a) => cmd::releases::run(a),

@@ -17,6 +17,7 @@ use countersign::verify::{Artifact, Wanted, verify};
 use keys::{PublicKey, SecretKey, low_s};
 use ledger::bundle::Bundle;
 use ledger::envelope::Envelope;
+use ledger::evidence::Evidence;
 use ledger::leaf::Leaf;
 use ledger::statement::{Body, Statement, release_payload};
 use ledger::trust::{TrustDocument, TrustString};
@@ -39,6 +40,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("note", note),
     ("add_checkpoint", add_checkpoint),
+    ("evidence", evidence),
     ("vkey", vkey),
     ("checkpoint", checkpoint),
     ("witness_policy", witness_policy),
@@ -84,6 +86,15 @@ fn golden_policy() -> &'static ClientPolicy {
         let document = TrustDocument::parse(text.as_bytes()).unwrap();
         ClientPolicy::from_trust(&document, None).unwrap()
     })
+}
+
+/// Fork evidence: what is read is written back as it stood.
+pub fn evidence(data: &[u8]) {
+    let Ok(read) = Evidence::parse(data) else {
+        return;
+    };
+    assert_eq!(read.to_bytes().unwrap(), data);
+    let _ = read.verify();
 }
 
 /// The body of an add-checkpoint request.

@@ -3,6 +3,7 @@
 mod by_name;
 pub mod common;
 mod complete;
+pub mod evidence;
 mod follow;
 pub mod get;
 mod history;
