@@ -298,6 +298,15 @@ fn purls_have_one_spelling() {
         let refused = check_purl(bad, false).unwrap_err();
         assert!(refused.to_string().contains(bad), "{refused}");
     }
+    // A prefix may end in a slash; a purl may not, nor a prefix that goes on behind its name.
+    assert_eq!(check_purl("pkg:a/b/", true), Ok(()));
+    for (bad, prefix) in [
+        ("pkg:a/b/", false),
+        ("pkg:a/b/@1", true),
+        ("pkg:a/b/#s", true),
+    ] {
+        assert!(check_purl(bad, prefix).is_err(), "{bad}");
+    }
     let long = format!("pkg:a/{}", "b".repeat(1024));
     let refused = check_purl(&long, false).unwrap_err().to_string();
     assert!(refused.contains(&long[..80]) && !refused.contains(&long[..81]));
