@@ -47,6 +47,7 @@ pub(crate) fn complete(
             url: url.trim_end_matches('/'),
             policy,
             project,
+            state,
         };
         match from.complete(memory) {
             Ok((complete, head)) => {

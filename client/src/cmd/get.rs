@@ -262,7 +262,10 @@ impl<'a> Prepared<'a> {
         };
         super::history::check(
             &self.fetcher,
-            &self.policy.log,
+            super::history::Against {
+                policy: &self.policy,
+                state: &self.state,
+            },
             self.memory.logs.get(&self.policy.log.origin),
             &self.bundle.first,
             &verdict.proven.checkpoint,

@@ -3,16 +3,20 @@
 //! from the log's own tiles, or a mirror's: who serves them does not matter, since it must lead
 //! from the one signed root to the other.
 
+use super::common::write_atomic;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::memory::SeenCheckpoint;
-use crate::policy::LogPolicy;
-use ledger::{Hash, from_hex32};
+use crate::policy::{LogPolicy, Policy};
+use ledger::evidence::{Between, Evidence};
+use ledger::{Hash, from_hex32, hex32, sha256};
+use std::path::{Path, PathBuf};
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
 use tlog::proof::verify_consistency;
 use tlog::tile::{TILE_WIDTH, Tile};
-use tlog::tree::{HashReader, TreeError, prove_consistency};
+use tlog::tree::{HashReader, TreeError, prove_consistency, root_from_tiles};
+use tlog::vkey::VerifierKey;
 
 /// The tiles under an address.
 pub(crate) struct Tiles<'a> {
@@ -64,6 +68,73 @@ impl HashReader for Tiles<'_> {
     }
 }
 
+/// Whose log it is, and beside which state file evidence against it is kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Against<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) state: &'a Path,
+}
+
+/// Files of evidence at most: what a log did first counts, and it shall fill no disk.
+const MOST_EVIDENCE: usize = 100;
+
+impl Against<'_> {
+    /// Makes of two signed checkpoints that are not of one history what proves it to anybody, and
+    /// keeps it; or says that without the newer tree's tiles it is only a finding.
+    pub(crate) fn against(&self, fetcher: &Fetcher, notes: (&str, &str), fail: Fail) -> Fail {
+        match self.evidence(fetcher, notes).map(|e| self.save(&e)) {
+            Some(Some(path)) => fail.detail("evidence", path.display().to_string()),
+            Some(None) => fail.detail("evidence", "it cannot be written beside the state file"),
+            None => fail.detail(
+                "evidence",
+                "degraded: the tiles that would prove it were not to be had; keep both checkpoints",
+            ),
+        }
+    }
+
+    fn evidence(&self, fetcher: &Fetcher, notes: (&str, &str)) -> Option<Evidence> {
+        let read = |note: &str| {
+            let note = Note::parse(note.as_bytes()).ok()?;
+            Checkpoint::parse(&note.text).ok()
+        };
+        let (one, two) = (read(notes.0)?, read(notes.1)?);
+        let (old, new) = if one.size <= two.size {
+            (one, two)
+        } else {
+            (two, one)
+        };
+        let log = &self.policy.log;
+        let witnesses = self.policy.witnesses.witnesses().iter();
+        let witnesses: Vec<VerifierKey> = witnesses.map(|w| w.key.clone()).collect();
+        let make = |between| Evidence::make(notes, between, &log.vkeys, &witnesses).ok();
+        if old.size == new.size {
+            return make(None);
+        }
+        // From the tiles of the newer tree: who serves them does not matter, the proof is valid.
+        log.url.iter().chain(&log.mirrors).find_map(|url| {
+            let url = url.trim_end_matches('/');
+            let tiles = Tiles { fetcher, url };
+            let root = root_from_tiles(old.size, &tiles).ok()?;
+            let consistency = prove_consistency(old.size, new.size, &tiles).ok()?;
+            make(Some(Between { consistency, root }))
+        })
+    }
+
+    fn save(&self, evidence: &Evidence) -> Option<PathBuf> {
+        let bytes = evidence.to_bytes().ok()?;
+        let directory = self.state.parent()?.join("evidence");
+        std::fs::create_dir_all(&directory).ok()?;
+        let name = hex32(&sha256(&bytes)).chars().take(16).collect::<String>();
+        let path = directory.join(format!("fork-{name}.json"));
+        let many = std::fs::read_dir(&directory).ok()?.count() >= MOST_EVIDENCE;
+        if many && !path.exists() {
+            return None;
+        }
+        write_atomic(&path, &bytes).ok()?;
+        Some(path)
+    }
+}
+
 /// Checks that `view`, which was verified and goes on from `first`, is of the tree that `seen`
 /// is of. Where the policy says nowhere that the log could be asked, there is nothing to fetch,
 /// and nothing is checked.
@@ -72,12 +143,13 @@ impl HashReader for Tiles<'_> {
 /// Exit code 1 where log and mirrors answer, and none connects the two; 3 where none answers.
 pub(crate) fn check(
     fetcher: &Fetcher,
-    log: &LogPolicy,
+    ours: Against<'_>,
     seen: Option<&SeenCheckpoint>,
     first: &str,
     view: &SeenCheckpoint,
 ) -> Result<(), Fail> {
     let Some(seen) = seen else { return Ok(()) };
+    let log = &ours.policy.log;
     // The bundle itself may connect them: its first checkpoint and its view are consistent, and
     // neither differs from a remembered one of its size.
     let first = Note::parse(first.as_bytes())
@@ -101,7 +173,10 @@ pub(crate) fn check(
     connect(fetcher, log, old, new)
         .map(drop)
         .map_err(|mut fail| {
-            if fail.code != crate::fail::UNTRUSTED {
+            if fail.code == crate::fail::UNTRUSTED {
+                let notes = (seen.checkpoint.as_str(), view.checkpoint.as_str());
+                fail = ours.against(fetcher, notes, fail);
+            } else {
                 fail.message = format!(
                     "cannot check that the log still shows the history that is remembered: {}",
                     fail.message

@@ -44,7 +44,11 @@ pub(crate) fn learn_shown(
         return Ok(());
     };
     let seen = memory.logs.get(&policy.log.origin);
-    history::check(fetcher, &policy.log, seen, &bundle.first, &checkpoint)?;
+    let ours = history::Against {
+        policy,
+        state: path,
+    };
+    history::check(fetcher, ours, seen, &bundle.first, &checkpoint)?;
     learn_refused(path, memory, policy, project, bundle);
     Ok(())
 }

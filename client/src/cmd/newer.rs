@@ -30,6 +30,7 @@ struct Asked<'a> {
     policy: &'a Policy,
     project: &'a ProjectPolicy,
     bundle: &'a Bundle,
+    state: &'a Path,
 }
 
 impl Asked<'_> {
@@ -80,9 +81,17 @@ impl Asked<'_> {
                 .hint("try again later; an old answer may be served there"));
         }
         let log = &policy.log;
+        let ours = history::Against {
+            policy,
+            state: self.state,
+        };
         let connect = || {
             let (old, new_at) = ((first.size, first.root), (new.size, root));
-            history::connect(self.fetcher, log, old, new_at).map_err(|fail| {
+            history::connect(self.fetcher, log, old, new_at).map_err(|mut fail| {
+                if fail.code == crate::fail::UNTRUSTED {
+                    let notes = (own.first.as_str(), new.checkpoint.as_str());
+                    fail = ours.against(self.fetcher, notes, fail);
+                }
                 fail.detail("log", log.origin.as_str())
                     .detail("bundle", own.first.trim_end())
                     .detail("now", new.checkpoint.trim_end())
@@ -96,7 +105,7 @@ impl Asked<'_> {
         }
         let same = |has: &SeenCheckpoint| (has.size, &has.root) == (new.size, &new.root);
         if has.is_some_and(|has| same(&has) && new.view_time <= has.view_time) {
-            history::check(self.fetcher, log, seen, &own.first, &new)?;
+            history::check(self.fetcher, ours, seen, &own.first, &new)?;
             return Ok(None);
         }
 
@@ -112,7 +121,7 @@ impl Asked<'_> {
         };
         let (checkpoint, head) = verify_head(id, (&newer).into(), policy, memory, now())
             .map_err(|r| self.not_proven(&r, &newer))?;
-        history::check(self.fetcher, log, seen, &newer.first, &checkpoint)?;
+        history::check(self.fetcher, ours, seen, &newer.first, &checkpoint)?;
         Ok(Some(Shown {
             bundle: newer,
             checkpoint,
@@ -182,6 +191,7 @@ pub(crate) fn take_up(
             policy,
             project,
             bundle,
+            state,
         };
         let fail = match asked.from(url, memory) {
             Ok(None) => return Ok(Taken::Current),

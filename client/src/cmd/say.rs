@@ -142,9 +142,12 @@ impl Desk {
         let (checkpoint, head) = shown.map_err(sent)?;
         let seen = self.memory.logs.get(&self.policy.log.origin).cloned();
         let before = seen.as_ref().map(|seen| seen.size);
-        let log = &self.policy.log;
+        let ours = history::Against {
+            policy: &self.policy,
+            state: &self.state,
+        };
         let first = &bundle.first;
-        history::check(&self.fetcher, log, seen.as_ref(), first, &checkpoint).map_err(sent)?;
+        history::check(&self.fetcher, ours, seen.as_ref(), first, &checkpoint).map_err(sent)?;
         let at = (self.state.as_path(), &mut self.memory);
         learn_head(at.0, at.1, &self.policy, &project.id, &checkpoint, &head)?;
         let complete = self.complete(project).map_err(sent)?;

@@ -112,7 +112,29 @@ fn a_log_that_answers_from_another_history_is_caught_and_not_remembered() {
     let remembered = std::fs::read(bench.path("state.json")).unwrap();
     // A bundle that is of the other's newest view is not simply up to date.
     bench.machine(("state.json", "at.toml"), &[&other.url], |_| ());
-    bench.refused(1, "not-consistent", "refresh tool-2.2");
+    let said = bench.refused(1, "not-consistent", "refresh tool-2.2");
+    // It is kept in a file that proves it without this machine, its memory, or a network.
+    let line = said
+        .lines()
+        .find_map(|l| l.trim().strip_prefix("evidence: "));
+    let evidence = std::path::PathBuf::from(line.unwrap_or_else(|| panic!("{said}")));
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::copy(&evidence, elsewhere.path().join("fork.json")).unwrap();
+    std::fs::copy(bench.path("at.toml"), elsewhere.path().join("policy.toml")).unwrap();
+    let mut verify = std::process::Command::new(countersign_tests::binary("countersign").unwrap());
+    verify
+        .args(["evidence", "verify", "fork.json", "--policy", "policy.toml"])
+        .current_dir(elsewhere.path())
+        .env_clear()
+        .env("HOME", elsewhere.path());
+    let told = countersign_tests::run(verify).unwrap();
+    assert_eq!(told.code, 0, "{}", told.err);
+    let told = String::from_utf8(told.out).unwrap();
+    assert!(
+        told.contains("two histories that contradict each other"),
+        "{told}"
+    );
+    assert!(told.contains("keys of your policy's log"), "{told}");
     bench.refused(1, "not-consistent", "verify tool-2.2 --online");
     // Nor is one whose entry the log has never had: the log's answer does not go on from it.
     bench.machine(("fresh.json", "at.toml"), &[&one.url], |_| ());

@@ -18,6 +18,7 @@ use ledger::{from_hex32, hex32};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::Path;
 use tlog::hash::leaf_hash;
 use tlog::tile::{EntryTile, MAX_ENTRY_BYTES, TILE_WIDTH, parse_bundle, width_at};
 use tlog::tree::{Compact, HashReader, TreeError, prove_inclusion};
@@ -35,6 +36,7 @@ pub(super) struct Log<'a> {
     pub(super) url: &'a str,
     pub(super) policy: &'a Policy,
     pub(super) project: &'a ProjectPolicy,
+    pub(super) state: &'a Path,
 }
 
 impl Log<'_> {
@@ -77,7 +79,11 @@ impl Log<'_> {
             .map_err(|r| self.not_proven(&r))?;
         let log = &self.policy.log;
         let seen = memory.logs.get(&log.origin);
-        history::check(self.fetcher, log, seen, &first, &checkpoint)?;
+        let ours = history::Against {
+            policy: self.policy,
+            state: self.state,
+        };
+        history::check(self.fetcher, ours, seen, &first, &checkpoint)?;
         self.new_enough(&checkpoint, memory)?;
         let indexes = self.indexes(&head)?;
         let leaves = self.leaves(&checkpoint, &indexes)?;
