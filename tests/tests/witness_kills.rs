@@ -41,6 +41,7 @@ fn nothing_contradictory_is_cosigned_when_the_witness_is_killed() {
             data: dir.path().join("witness"),
             kills: (kills - total.kills).min(OF_ONE),
             seed: seed.wrapping_add(total.kills),
+            forgive: false,
         };
         let outcome = run(&plan);
         if outcome.failure.is_some() {
@@ -63,7 +64,7 @@ fn nothing_contradictory_is_cosigned_when_the_witness_is_killed() {
 }
 
 /// The same harness on a witness that answers before its last batch is durable.
-fn forgetful() -> String {
+fn forgetful(forgive: bool) -> String {
     let dir = tempfile::tempdir().unwrap();
     let plan = Plan {
         maker: binary("countersign-witness").unwrap(),
@@ -71,6 +72,7 @@ fn forgetful() -> String {
         data: dir.path().join("witness"),
         kills: 200,
         seed: seed(),
+        forgive,
     };
     let outcome = run(&plan);
     println!("{outcome}");
@@ -79,6 +81,12 @@ fn forgetful() -> String {
 
 #[test]
 fn a_witness_that_answers_too_early_is_found_to_have_forgotten() {
-    let found = forgetful();
+    let found = forgetful(false);
     assert!(found.starts_with("lost: "), "{found}");
+}
+
+#[test]
+fn a_witness_that_forgets_is_found_to_contradict_itself() {
+    let found = forgetful(true);
+    assert!(found.starts_with("inconsistent: "), "{found}");
 }

@@ -45,6 +45,9 @@ pub struct Plan {
     pub kills: u64,
     /// Every choice follows from it; the moments of course do not.
     pub seed: u64,
+    /// Whether a witness that forgets what it has cosigned is asked on, until it contradicts
+    /// itself.
+    pub forgive: bool,
 }
 
 /// What happened.
@@ -254,7 +257,7 @@ impl<'a> Run<'a> {
                 200 => liar.shown(&self.witness, &answer)?,
                 other => return Err(format!("GET checkpoint: {other}")),
             };
-            if size < least {
+            if size < least && !self.plan.forgive {
                 return Err(format!(
                     "lost: {origin}: it cosigned {least} and shows {size}"
                 ));

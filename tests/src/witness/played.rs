@@ -89,9 +89,9 @@ impl Played {
     #[must_use]
     pub fn fork(&self, at: u64, history: u64) -> Self {
         let mut other = self.clone();
-        other
-            .leaves
-            .truncate(usize::try_from(at).unwrap_or(usize::MAX));
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        other.leaves.truncate(at);
+        other.roots.truncate(at.saturating_add(1));
         other.grow(self.size(), history);
         other
     }
