@@ -42,6 +42,8 @@ fn an_envelope_has_one_form_in_a_leaf_and_few_in_a_submission() {
     let envelope = envelope();
     let json = envelope.to_json();
     assert_eq!(Envelope::from_leaf(&json).unwrap(), envelope);
+    let said = Statement::parse(&envelope.payload).unwrap();
+    assert_eq!(said.body.kind(), "key-note");
     assert_eq!(submitted(&json), Ok(envelope.clone()));
     assert_eq!(pae_hash(&envelope.payload), envelope.pae_hash());
     let mut pae = format!("DSSEv1 {} {PAYLOAD_TYPE} ", PAYLOAD_TYPE.len()).into_bytes();
