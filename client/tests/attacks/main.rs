@@ -6,6 +6,9 @@
 #[path = "../../../tests/src/attacks.rs"]
 #[allow(dead_code)]
 mod corpus;
+mod forge;
+#[path = "../forger/mod.rs"]
+mod forger;
 
 use corpus::{Attack, Outcome};
 use countersign::memory::Memory;
@@ -68,4 +71,60 @@ fn bundles_that_lie_are_refused() {
     });
     let tried = tried.unwrap_or_else(|e| panic!("{e}"));
     println!("{tried} attacks");
+}
+
+/// What lies in a folder besides `attack.toml`, by file name.
+fn files(folder: &forge::Folder) -> Vec<(&'static str, Option<Vec<u8>>)> {
+    let mut case = serde_json::to_vec_pretty(&folder.case()).unwrap();
+    case.push(b'\n');
+    vec![
+        ("case.json", Some(case)),
+        ("artifact", Some(folder.artifact.clone())),
+        ("artifact.bundle", Some(folder.bundle.clone())),
+        ("policy.toml", Some(folder.policy.clone().into_bytes())),
+        ("state.json", folder.state.clone()),
+    ]
+}
+
+#[test]
+fn the_folders_are_what_is_forged_here() {
+    let forged = forge::folders();
+    for (name, attack) in corpus::read().unwrap() {
+        assert!(
+            attack.script || forged.iter().any(|(n, _)| *n == name),
+            "nothing here makes {name}"
+        );
+    }
+    for (name, folder) in forged {
+        for (file, bytes) in files(&folder) {
+            let there = std::fs::read(corpus::corpus().join(name).join(file)).ok();
+            assert!(there == bytes, "{name}/{file} is not what is forged here");
+        }
+    }
+}
+
+/// Writes them: `cargo test -p countersign --test attacks -- --ignored`.
+#[test]
+#[ignore = "writes to the repository"]
+fn make_the_folders() {
+    for (name, folder) in forge::folders() {
+        let dir = corpus::corpus().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        for (file, bytes) in files(&folder) {
+            if let Some(bytes) = bytes {
+                std::fs::write(dir.join(file), bytes).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_attacks_start_from_verifies() {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, bytes) in files(&forge::Folder::genuine()) {
+        if let Some(bytes) = bytes {
+            std::fs::write(dir.path().join(file), bytes).unwrap();
+        }
+    }
+    assert!(outcome(dir.path()).is_ok());
 }

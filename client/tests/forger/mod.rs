@@ -22,7 +22,7 @@ pub const ORIGIN: &str = "log.example";
 pub const T: u64 = 1_800_000_000;
 
 /// The leaf hashes of a log of fewer than 256 leaves are its one tile.
-pub struct Tile(Vec<Hash>);
+pub struct Tile(pub Vec<Hash>);
 
 impl HashReader for Tile {
     type Error = String;
@@ -45,6 +45,19 @@ pub struct Liar {
     pub witness: Ed25519Secret,
     pub root: SecretKey,
     pub release: SecretKey,
+}
+
+/// The payload of release 1.0 with these artifacts.
+pub fn released_as(id: &Hash, artifacts: &[(&str, &[u8])]) -> Vec<u8> {
+    let subject = |(name, bytes): &(&str, &[u8])| Subject {
+        name: (*name).to_owned(),
+        sha256: sha256(bytes),
+        size: Some(bytes.len() as u64),
+        digests: Default::default(),
+        download_location: None,
+    };
+    let subjects: Vec<Subject> = artifacts.iter().map(subject).collect();
+    release_payload(id, "pkg:generic/acme/x@1.0", &subjects, None).unwrap()
 }
 
 pub fn statement(envelope: &Envelope, time: u64) -> Vec<u8> {
@@ -76,7 +89,31 @@ pub struct Plan {
     pub first_signed_at: u64,
 }
 
+/// A P-256 key that everybody knows: its scalar is the digest of `seed`.
+pub fn known_p256(seed: &str) -> SecretKey {
+    let head = "3041020100301306072a8648ce3d020106082a8648ce3d030107042730250201010420";
+    let der = [hex::decode(head).unwrap(), sha256(seed.as_bytes()).to_vec()].concat();
+    SecretKey::from_pkcs8_der(&der).unwrap()
+}
+
+/// An Ed25519 key that everybody knows.
+pub fn known_ed25519(seed: &str) -> Ed25519Secret {
+    let head = hex::decode("302e020100300506032b657004220420").unwrap();
+    Ed25519Secret::from_pkcs8_der(&[head, sha256(seed.as_bytes()).to_vec()].concat()).unwrap()
+}
+
 impl Liar {
+    /// The same keys each time, for what is kept.
+    pub fn known() -> Self {
+        Self {
+            p256: known_p256("countersign test log"),
+            ed25519: known_ed25519("countersign test log"),
+            witness: known_ed25519("countersign test witness"),
+            root: known_p256("countersign test root"),
+            release: known_p256("countersign test release"),
+        }
+    }
+
     pub fn new() -> Self {
         let p256 = || SecretKey::generate().unwrap();
         let ed = || Ed25519Secret::generate().unwrap();
@@ -193,21 +230,11 @@ impl Liar {
     }
 
     pub fn released(&self, id: &Hash, by: &dyn Signer) -> Envelope {
-        let subject = Subject {
-            name: "x.sh".into(),
-            sha256: sha256(b"genuine"),
-            size: Some(7),
-            digests: Default::default(),
-            download_location: None,
-        };
-        Envelope::sign(
-            release_payload(id, "pkg:generic/acme/x@1.0", &[subject], None).unwrap(),
-            &[by],
-        )
-        .unwrap()
+        Envelope::sign(released_as(id, &[("x.sh", b"genuine")]), &[by]).unwrap()
     }
 
-    pub fn bundle(&self, plan: &Plan) -> Bundle {
+    /// The leaves of the log that a plan makes, and its map.
+    pub fn leaves(&self, plan: &Plan) -> (Vec<Vec<u8>>, PrefixTree) {
         let mut map = PrefixTree::new();
         map.insert(plan.id, plan.state.hash().unwrap());
         map.insert([9; 32], [8; 32]);
@@ -231,6 +258,18 @@ impl Liar {
         for i in 0..plan.more {
             leaves.push(head(versions + 2 + i as u64));
         }
+        (leaves, map)
+    }
+
+    pub fn bundle(&self, plan: &Plan) -> Bundle {
+        let (leaves, _) = self.leaves(plan);
+        self.bundle_of(plan, &leaves, &plan.release.pae_hash())
+    }
+
+    /// A bundle of the log of these leaves, where the release's PAE hash is `release`.
+    pub fn bundle_of(&self, plan: &Plan, leaves: &[Vec<u8>], release: &Hash) -> Bundle {
+        let (_, map) = self.leaves(plan);
+        let versions = 1 + plan.versions.len() as u64;
         let tile = Tile(leaves.iter().map(|l| tlog::hash::leaf_hash(l)).collect());
         let root = |size: u64| {
             let mut tree = Compact::new();
@@ -251,7 +290,9 @@ impl Liar {
             checkpoint: self.note(size, root(size), T + 2),
             consistency: prove_consistency(plan.first_size, size, &tile).unwrap(),
         });
-        let keys = withdrawn_keys(&plan.release.pae_hash(), [sha256(b"genuine")]);
+        let released = Statement::parse(&plan.release.payload).unwrap();
+        let digests = released.subject.iter().map(|s| s.sha256);
+        let keys = withdrawn_keys(release, digests);
         Bundle {
             api_version: "countersign/v1".into(),
             entry: included(versions),
