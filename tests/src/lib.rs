@@ -6,6 +6,7 @@ pub mod attacks;
 pub mod bench;
 pub mod fill;
 pub mod fuzz;
+pub mod hostile;
 pub mod kills;
 pub mod load;
 pub mod random;

@@ -3,7 +3,10 @@
 //! are verified in `client/tests/attacks`.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod destination;
+mod network;
 mod storage;
+mod terminal;
 
 use countersign_tests::attacks::{self, Attack, FAMILIES, Outcome, Weaken};
 use std::collections::BTreeSet;
@@ -14,7 +17,13 @@ type Script = fn() -> Outcome;
 
 /// Every script, by its folder's name.
 fn scripts() -> Vec<(&'static str, Script)> {
-    [storage::SCRIPTS].concat()
+    [
+        storage::SCRIPTS,
+        network::SCRIPTS,
+        destination::SCRIPTS,
+        terminal::SCRIPTS,
+    ]
+    .concat()
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub const SCRIPTS: &[(&str, Script)] = &[
 ];
 
 /// A project that publishes `tool-1.0`, a script, from a storage that somebody else writes to.
-fn storage() -> (Bench, Storage) {
+pub fn storage() -> (Bench, Storage) {
     let bench = bench();
     bench.published("1.0", "release1");
     std::fs::create_dir(bench.path("storage")).unwrap();
@@ -25,13 +25,14 @@ fn storage() -> (Bench, Storage) {
 
 /// The kind in the client's `[kind]`; the attacker gained what `gained` says.
 pub fn outcome(said: &Said, gained: Option<String>) -> Outcome {
-    let kind = said
-        .err
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'));
+    let word = |w: &&str| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    let brackets = said.err.split('[').skip(1);
+    let kind = brackets
+        .filter_map(|b| Some(b.split_once(']')?.0))
+        .find(word);
     match (gained, kind) {
         (Some(gained), _) => Outcome::Succeeded(gained),
-        (None, Some((kind, _))) if said.code != 0 => Outcome::Refused(kind.to_owned()),
+        (None, Some(kind)) if said.code != 0 => Outcome::Refused(kind.to_owned()),
         _ => Outcome::Odd(format!("exit code {}: {}", said.code, said.err)),
     }
 }
@@ -59,4 +60,10 @@ fn changed_script_run() -> Outcome {
         &said,
         bench.path("ran").exists().then(|| "the script ran".into()),
     )
+}
+
+/// What was published: the tool, and its bundle.
+pub fn files(bench: &Bench) -> (Vec<u8>, Vec<u8>) {
+    let read = |name: &str| std::fs::read(bench.path(name)).unwrap();
+    (read("tool-1.0"), read("tool-1.0.bundle"))
 }
