@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod address;
 mod by_name;
 pub mod common;
 mod complete;
@@ -11,6 +12,7 @@ pub mod keys;
 mod learn;
 pub mod log;
 mod newer;
+mod prepared;
 pub mod project;
 pub mod publish;
 pub mod refresh;

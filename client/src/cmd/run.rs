@@ -2,7 +2,8 @@
 //! somebody could change. On Linux the bytes are in a sealed memory file: sealed before they
 //! are verified, so that what was hashed is what runs.
 
-use super::get::{FetchArgs, Prepared};
+use super::get::FetchArgs;
+use super::prepared::Prepared;
 use crate::fail::Fail;
 use crate::place::{Copied, copy};
 use clap::Args;
