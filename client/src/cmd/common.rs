@@ -154,6 +154,12 @@ fn unwritable(e: MemoryError) -> Fail {
         .hint("give --state FILE in a directory that can be written")
 }
 
+/// Says that something is not kept for later, once a run: it has one cause, and the verdict stands.
+pub(crate) fn warn_once(what: &str, fail: &Fail) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| eprint!("warning: {what}: {}", fail.human()));
+}
+
 /// The clock, in Unix seconds.
 #[must_use]
 pub fn now() -> u64 {

@@ -1,6 +1,7 @@
 //! `countersign get URL|NAME`: fetches an artifact with its bundle; the file gets its name only
 //! after it is verified.
 
+use super::cached::CacheArgs;
 use super::common::PolicyArgs;
 use super::prepared::Prepared;
 use super::verify::verdict_json;
@@ -37,6 +38,9 @@ pub struct FetchArgs {
     /// Keep what is refused in this directory, as evidence
     #[arg(long, value_name = "DIR")]
     pub save_refused: Option<PathBuf>,
+    /// Whether bundles are cached.
+    #[command(flatten)]
+    pub cache: CacheArgs,
 }
 
 /// Arguments of `get`.
@@ -100,6 +104,7 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
     } else {
         placed.commit()?;
     }
+    prepared.cache(&verdict, &copied);
     let shown = if to_stdout {
         "-".to_owned()
     } else {

@@ -2,6 +2,7 @@
 
 mod address;
 mod by_name;
+pub mod cached;
 pub mod common;
 mod complete;
 pub mod evidence;

@@ -6,6 +6,7 @@
 
 use super::address::{beside, last_segment};
 use super::by_name::{Asked, floor};
+use super::cached::Verified;
 use super::common::{load_memory, load_policy, now, refused_to_fail, remember, state_path};
 use super::complete::{Release, complete};
 use super::get::FetchArgs;
@@ -268,6 +269,23 @@ impl<'a> Prepared<'a> {
     /// Remembers what was proven.
     pub(crate) fn learn(&mut self, verdict: &Verdict) -> Result<(), Fail> {
         remember(&self.state, &mut self.memory, &self.policy, &verdict.proven)
+    }
+
+    /// Keeps the bundle for whoever verifies the file later, wherever it is then.
+    pub(crate) fn cache(&self, verdict: &Verdict, copied: &Copied) {
+        let verified = Verified {
+            policy: &self.policy,
+            project: &self.project,
+            memory: &self.memory,
+            artifact: Artifact {
+                name: &self.name,
+                sha256: copied.sha256,
+                size: copied.size,
+            },
+            bundle: &self.bundle,
+            verdict,
+        };
+        verified.keep(&self.args.cache, &self.state);
     }
 
     /// The verdict for a person.

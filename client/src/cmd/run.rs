@@ -50,6 +50,7 @@ pub fn run(args: &RunArgs) -> Result<i32, Fail> {
         .check(&copied)
         .map_err(|f| prepared.keep(Some(&held.path()), f))?;
     prepared.learn(&verdict)?;
+    prepared.cache(&verdict, &copied);
     // Standard output belongs to what is run.
     eprintln!("{}", prepared.line(&verdict, &prepared.name));
     let path = held.path();

@@ -1,7 +1,9 @@
 //! `countersign verify FILE…`: offline; opens no socket, but with `--online`.
 
+use super::cached::{self, CacheArgs, Cached, Verified};
 use super::common::{
     PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
+    warn_once,
 };
 use super::learn::learn_refused;
 use super::refresh::take_up;
@@ -9,7 +11,7 @@ use super::statement::said;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::memory::Memory;
-use crate::policy::Policy;
+use crate::policy::{Policy, ProjectPolicy};
 use crate::verify::{Artifact, Verdict, Wanted};
 use clap::Args;
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
@@ -21,7 +23,8 @@ use std::path::{Path, PathBuf};
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The files to verify; each has its bundle beside it as FILE.bundle
+    /// The files to verify; each has its bundle beside it as FILE.bundle, or was verified here before
+    /// under whatever name: then the bundle is found by the file's digest
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -50,6 +53,8 @@ pub struct VerifyArgs {
     /// A further CA certificate (PEM) to trust for HTTPS
     #[arg(long, value_name = "FILE", requires = "online")]
     ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    cache: CacheArgs,
     /// Print one JSON object a file
     #[arg(long)]
     json: bool,
@@ -152,15 +157,8 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
             }
             continue;
         }
-        match one(args, file, &policy, (&state, &mut memory), fetcher.as_ref()) {
-            Ok((verdict, line)) => {
-                sayln!("{line}");
-                // A place that cannot be written does not make the file bad: say it, go on.
-                if let Err(e) = remember(&state, &mut memory, &policy, &verdict.proven) {
-                    eprint!("warning: not remembered: {}", e.human());
-                }
-            }
-            Err(fail) => refuse(args, file, fail, &mut worst),
+        if let Err(fail) = one(args, file, &policy, (&state, &mut memory), fetcher.as_ref()) {
+            refuse(args, file, fail, &mut worst);
         }
     }
     worst.map_or(Ok(()), |fail| Err(fail.shown()))
@@ -176,51 +174,156 @@ fn refuse(args: &VerifyArgs, file: &Path, fail: Fail, worst: &mut Option<Fail>) 
     fail.keep_graver(worst);
 }
 
+/// A file, and the bundle that is to verify it.
+struct Source<'a> {
+    name: String,
+    project: &'a ProjectPolicy,
+    bundle: Bundle,
+    sha256: ledger::Hash,
+    size: u64,
+    /// Where the bundle was, if it was found by the file's digest, and the names that its release has
+    /// for the file.
+    cached: Option<(PathBuf, Vec<String>)>,
+}
+
+impl<'a> Source<'a> {
+    fn find(
+        args: &VerifyArgs,
+        file: &Path,
+        policy: &'a Policy,
+        state: &Path,
+    ) -> Result<Self, Fail> {
+        let own = file.file_name().unwrap_or_default().to_string_lossy();
+        let select = |name: &str| {
+            let found = policy.select(args.project.as_deref(), name);
+            found.map_err(|e| Fail::usage(e.kind(), e.to_string()))
+        };
+        let mut beside = file.as_os_str().to_owned();
+        beside.push(".bundle");
+        let beside = PathBuf::from(beside);
+        let none = |path: &Path| {
+            let found = path.symlink_metadata();
+            found.is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+        };
+        if args.bundle.is_none()
+            && !args.cache.no_cache
+            && none(&beside)
+            // A file that cannot be read has no digest; what is said is that it has no bundle.
+            && let Ok((sha256, size)) = hash_file(file, |_| {})
+            && let Some(cached) = cached::find(state, policy, &sha256)
+        {
+            // The file's own name, if the release has it too: then it was not renamed.
+            let released = cached.names.iter().find(|n| **n == own);
+            let released = released.or(cached.names.first());
+            let name = args.name.as_ref().or(released).cloned();
+            let name = name.unwrap_or_default();
+            let project = select(&name)?;
+            if cached.is_of(project) {
+                let Cached {
+                    path,
+                    bundle,
+                    names,
+                    ..
+                } = cached;
+                return Ok(Self {
+                    name,
+                    project,
+                    bundle,
+                    sha256,
+                    size,
+                    cached: Some((path, names)),
+                });
+            }
+        }
+        let name = args.name.clone().unwrap_or_else(|| own.into_owned());
+        let project = select(&name)?;
+        let bundle = read_bundle(args.bundle.as_ref().unwrap_or(&beside)).map_err(|fail| {
+            if args.bundle.is_some() || args.cache.no_cache || fail.kind != "no-bundle" {
+                return fail;
+            }
+            fail.detail("cache", cached::directory(state).display().to_string())
+                .hint("fetch the bundle that ships beside the artifact, or name it with --bundle; one is kept for each file that was verified here, whatever its name is now, and for this there is none")
+        })?;
+        let (sha256, size) = hash_file(file, |_| {})?;
+        Ok(Self {
+            name,
+            project,
+            bundle,
+            sha256,
+            size,
+            cached: None,
+        })
+    }
+}
+
 fn one(
     args: &VerifyArgs,
     file: &Path,
     policy: &Policy,
     (state, memory): (&Path, &mut Memory),
     fetcher: Option<&Fetcher>,
-) -> Result<(Verdict, String), Fail> {
-    let own = file
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let name = args.name.clone().unwrap_or(own);
-    let project = policy
-        .select(args.project.as_deref(), &name)
-        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-    let beside = || {
-        let mut path = file.as_os_str().to_owned();
-        path.push(".bundle");
-        PathBuf::from(path)
+) -> Result<(), Fail> {
+    let mut source = Source::find(args, file, policy, state)?;
+    let project = source.project;
+    let from = source
+        .cached
+        .as_ref()
+        .map(|(path, _)| path.display().to_string());
+    let said_from = |fail: Fail| match &from {
+        Some(path) => fail.detail("bundle", path.as_str()),
+        None => fail,
     };
-    let mut bundle = read_bundle(&args.bundle.clone().unwrap_or_else(beside))?;
     if let Some(fetcher) = fetcher {
-        take_up(fetcher, policy, project, (state, &mut *memory), &mut bundle)?.warn();
+        let at = (state, &mut *memory);
+        take_up(fetcher, policy, project, at, &mut source.bundle)
+            .map_err(said_from)?
+            .warn();
     }
-    let (sha256, size) = hash_file(file, |_| {})?;
+    let bundle = &source.bundle;
     let wanted = Wanted {
         project,
         version: args.version.as_deref(),
         no_rollback: false,
     };
     let artifact = Artifact {
-        name: &name,
-        sha256,
-        size,
+        name: &source.name,
+        sha256: source.sha256,
+        size: source.size,
     };
-    let verdict = crate::verify::verify(&artifact, &wanted, &bundle, policy, memory, now())
+    let verdict = crate::verify::verify(&artifact, &wanted, bundle, policy, memory, now())
         .map_err(|r| {
-            learn_refused(state, memory, policy, project, &bundle);
-            refused_to_fail(&r, policy, project, &bundle)
+            learn_refused(state, memory, policy, project, bundle);
+            said_from(refused_to_fail(&r, policy, project, bundle))
         })?;
     let shown = file.display().to_string();
-    let line = if args.json {
-        verdict_json(&verdict, policy, &project.name, &shown, &sha256, size).to_string()
+    if args.json {
+        let (sha256, size) = (&source.sha256, source.size);
+        let mut value = verdict_json(&verdict, policy, &project.name, &shown, sha256, size);
+        if let (Some(path), Some(fields)) = (from, value.as_object_mut()) {
+            fields.insert("bundle".into(), path.into());
+        }
+        sayln!("{value}");
     } else {
-        verdict_line(&verdict, policy, &project.name, &shown)
+        sayln!("{}", verdict_line(&verdict, policy, &project.name, &shown));
+        if let Some((path, names)) = &source.cached {
+            sayln!("  by the cached bundle {}", path.display());
+            if args.name.is_none() {
+                sayln!("  released as {}", visible(&names.join(", ")));
+            }
+        }
+    }
+    // A place that cannot be written does not make the file bad: say it, go on.
+    if let Err(e) = remember(state, memory, policy, &verdict.proven) {
+        warn_once("not remembered", &e);
+    }
+    let verified = Verified {
+        policy,
+        project,
+        memory,
+        artifact,
+        bundle,
+        verdict: &verdict,
     };
-    Ok((verdict, line))
+    verified.keep(&args.cache, state);
+    Ok(())
 }
