@@ -64,7 +64,15 @@ pub struct Memory {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// The file cannot be read or written.
+    /// The file cannot be written, or its lock not be taken.
+    #[error("state file: {path} cannot be written: {source}")]
+    Unwritable {
+        /// The file, or the lock.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file cannot be read.
     #[error("state file {path}: {source}")]
     Io {
         /// The file.
@@ -122,7 +130,7 @@ impl Memory {
     /// [`MemoryError`].
     pub fn save(&self, path: &Path) -> Result<(), MemoryError> {
         use std::io::Write as _;
-        let io = |source| MemoryError::Io {
+        let io = |source| MemoryError::Unwritable {
             path: path.to_owned(),
             source,
         };
@@ -166,7 +174,7 @@ impl Memory {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let name = PathBuf::from(name);
-        let io = |source| MemoryError::Io {
+        let io = |source| MemoryError::Unwritable {
             path: name.clone(),
             source,
         };

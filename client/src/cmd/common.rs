@@ -115,7 +115,8 @@ pub fn load_memory(path: &Path) -> Result<Memory, Fail> {
     })
 }
 
-/// Takes up what was proven, and saves it.
+/// Takes up what was proven, and saves it. Where a state file is there and cannot be written, what
+/// it has binds all the same; that nothing is added to it is a warning.
 ///
 /// # Errors
 /// Exit code 2.
@@ -125,12 +126,10 @@ pub fn remember(
     policy: &Policy,
     proven: &crate::verify::Proven,
 ) -> Result<(), Fail> {
-    memory
-        .learn_at(path, |m| m.learn(&policy.log.origin, proven))
-        .map_err(unwritable)
+    take_up(path, memory, |m| m.learn(&policy.log.origin, proven))
 }
 
-/// Takes up a head that was proven, and saves it.
+/// Takes up a head that was proven, and saves it, as [`remember`] does.
 ///
 /// # Errors
 /// Exit code 2.
@@ -142,16 +141,25 @@ pub fn learn_head(
     checkpoint: &SeenCheckpoint,
     head: &SeenHead,
 ) -> Result<(), Fail> {
-    memory
-        .learn_at(path, |m| {
-            m.learn_head(&policy.log.origin, project, checkpoint, head)
-        })
-        .map_err(unwritable)
+    take_up(path, memory, |m| {
+        m.learn_head(&policy.log.origin, project, checkpoint, head)
+    })
 }
 
-fn unwritable(e: MemoryError) -> Fail {
-    Fail::usage("state-unwritable", e.to_string())
-        .hint("give --state FILE in a directory that can be written")
+fn take_up(path: &Path, memory: &mut Memory, learn: impl Fn(&mut Memory)) -> Result<(), Fail> {
+    let Err(e) = memory.learn_at(path, &learn) else {
+        return Ok(());
+    };
+    let fail = Fail::usage("state-unwritable", e.to_string());
+    // What cannot be read, or was damaged meanwhile, binds nobody: that is no read-only state.
+    if !matches!(e, MemoryError::Unwritable { .. }) || !path.exists() {
+        return Err(fail.hint("give --state FILE in a directory that can be written"));
+    }
+    // It counts for the rest of this run.
+    learn(memory);
+    let fail = fail.hint("the state is read, and nothing is added to it; give --state FILE in a directory that can be written to remember more");
+    warn_once("not remembered", &fail);
+    Ok(())
 }
 
 /// Says that something is not kept for later, once a run: it has one cause, and the verdict stands.

@@ -89,7 +89,7 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
     let verdict = prepared
         .check(&copied)
         .map_err(|f| prepared.keep(Some(placed.path()), f))?;
-    // First remembered, then placed: where it cannot be remembered, nothing is placed.
+    // First remembered, then placed: where nothing can be remembered at all, nothing is placed.
     prepared.learn(&verdict)?;
     if to_stdout {
         // The bytes are hashed again on their way out: what is written is what was verified.

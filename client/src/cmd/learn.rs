@@ -1,6 +1,6 @@
 //! What a bundle proves of its project's head is remembered, whatever becomes of its release.
 
-use super::common::{learn_head, now};
+use super::common::{learn_head, now, warn_once};
 use super::history;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
@@ -24,7 +24,7 @@ pub(crate) fn learn_refused(
         return;
     };
     if let Err(e) = learn_head(path, memory, policy, &project.id, &checkpoint, &head) {
-        eprint!("warning: not remembered: {}", e.human());
+        warn_once("not remembered", &e);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A newer view for a bundle, as servers show it: what is unproven of it, or old, is no view.
 
-use super::common::{learn_head, now, refused_to_fail};
+use super::common::{learn_head, now, refused_to_fail, warn_once};
 use super::history;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
@@ -174,8 +174,7 @@ impl Asked<'_> {
 /// view may be.
 ///
 /// # Errors
-/// Exit code 1 where the log shows a history that contradicts what its keys signed before;
-/// 2 where the memory cannot be written.
+/// Exit code 1 where the log shows a history that contradicts what its keys signed before.
 pub(crate) fn take_up(
     fetcher: &Fetcher,
     policy: &Policy,
@@ -200,8 +199,12 @@ pub(crate) fn take_up(
                 checkpoint,
                 head,
             })) => {
-                // The head is proven, whatever else of the answer is not.
-                learn_head(state, memory, policy, &project.id, &checkpoint, &head)?;
+                // The head is proven, whatever else of the answer is not. Who must remember what was
+                // proven does so with the verdict.
+                let id = &project.id;
+                if let Err(e) = learn_head(state, memory, policy, id, &checkpoint, &head) {
+                    warn_once("not remembered", &e);
+                }
                 match asked.whole(&newer, memory) {
                     Ok(()) => {
                         *bundle = newer;
