@@ -80,6 +80,8 @@ pub enum Refused {
     Fork {
         /// The size at which both stand.
         size: u64,
+        /// The two signed notes: what is remembered or floored, and what is shown.
+        notes: Box<(String, String)>,
     },
     /// A newer head is remembered, and this bundle cannot say what it withdrew.
     #[error(

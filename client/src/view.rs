@@ -217,17 +217,25 @@ fn not_forked(
     policy: &Policy,
 ) -> Result<(), Refused> {
     let c = &signed.checkpoint;
-    let fork = |size: u64, root: &str| size == c.size && root != hex32(&c.root);
-    if seen.is_some_and(|s| fork(s.size, &s.root)) {
-        return Err(Refused::Fork { size: c.size });
+    let fork = |size: u64, root: &str, note: &str| {
+        let notes = || Box::new((note.to_owned(), signed.text.clone()));
+        match size == c.size && root != hex32(&c.root) {
+            true => Err(Refused::Fork {
+                size,
+                notes: notes(),
+            }),
+            false => Ok(()),
+        }
+    };
+    if let Some(s) = seen {
+        fork(s.size, &s.root, &s.checkpoint)?;
     }
-    let floor = policy
-        .log
-        .checkpoint_floor
-        .as_deref()
-        .and_then(|t| Note::parse(t.as_bytes()).ok());
-    match floor.and_then(|n| Checkpoint::parse(&n.text).ok()) {
-        Some(f) if fork(f.size, &hex32(&f.root)) => Err(Refused::Fork { size: c.size }),
-        _ => Ok(()),
+    let Some(floor) = policy.log.checkpoint_floor.as_deref() else {
+        return Ok(());
+    };
+    let note = Note::parse(floor.as_bytes()).ok();
+    match note.and_then(|n| Checkpoint::parse(&n.text).ok()) {
+        Some(f) => fork(f.size, &hex32(&f.root), floor),
+        None => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! What several commands need: the policy, the state file, keys, the clock.
 
+use super::history::Against;
 use crate::fail::Fail;
 use crate::memory::{Memory, MemoryError, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
@@ -190,15 +191,15 @@ fn contact(bundle: &Bundle, project: &ProjectPolicy) -> Option<String> {
     })
 }
 
-/// A verdict of the verifier as a failure.
+/// A verdict of the verifier as a failure. Where it is that the log forked, evidence of that is kept.
 #[must_use]
-pub fn refused_to_fail(
+pub(crate) fn refused_to_fail(
     refused: &Refused,
-    policy: &Policy,
+    ours: Against<'_>,
     project: &ProjectPolicy,
     bundle: &Bundle,
 ) -> Fail {
-    let fail = refused_to_fail_of(refused, policy, project);
+    let fail = refused_to_fail_of(refused, ours, project);
     match contact(bundle, project) {
         Some(contact) => fail.detail("contact", contact),
         None => fail,
@@ -207,7 +208,11 @@ pub fn refused_to_fail(
 
 /// The same, where there is no bundle.
 #[must_use]
-pub fn refused_to_fail_of(refused: &Refused, policy: &Policy, project: &ProjectPolicy) -> Fail {
+pub(crate) fn refused_to_fail_of(
+    refused: &Refused,
+    ours: Against<'_>,
+    project: &ProjectPolicy,
+) -> Fail {
     let make = if refused.unchecked() {
         Fail::unchecked
     } else {
@@ -221,7 +226,7 @@ pub fn refused_to_fail_of(refused: &Refused, policy: &Policy, project: &ProjectP
     }
     fail = fail
         .detail("project", project.name.clone())
-        .detail("log", policy.log.origin.clone());
+        .detail("log", ours.policy.log.origin.clone());
     let hint = match refused {
         Refused::Digest(_) | Refused::Size(_) => {
             "these are not the bytes that the project released: do not run them, keep them as evidence, and tell the project's contact"
@@ -250,7 +255,11 @@ pub fn refused_to_fail_of(refused: &Refused, policy: &Policy, project: &ProjectP
         }
         _ => "do not use this file; fetch artifact and bundle again from the project's own site",
     };
-    fail.hint(hint)
+    let fail = fail.hint(hint);
+    match refused {
+        Refused::Fork { notes, .. } => ours.of_one_size((&notes.0, &notes.1), fail),
+        _ => fail,
+    }
 }
 
 /// Reads a P-256 key file.

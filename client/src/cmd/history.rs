@@ -82,17 +82,33 @@ impl Against<'_> {
     /// Makes of two signed checkpoints that are not of one history what proves it to anybody, and
     /// keeps it; or says that without the newer tree's tiles it is only a finding.
     pub(crate) fn against(&self, fetcher: &Fetcher, notes: (&str, &str), fail: Fail) -> Fail {
-        match self.evidence(fetcher, notes).map(|e| self.save(&e)) {
-            Some(Some(path)) => fail.detail("evidence", path.display().to_string()),
+        let without =
+            "degraded: the tiles that would prove it were not to be had; keep both checkpoints";
+        self.kept(self.evidence(Some(fetcher), notes), fail, without)
+    }
+
+    /// The same of two that are of one size: they prove it by themselves, offline.
+    pub(crate) fn of_one_size(&self, notes: (&str, &str), fail: Fail) -> Fail {
+        let without = "none: no key of the policy's log signed both; keep both checkpoints";
+        self.kept(self.evidence(None, notes), fail, without)
+            .detail("remembered", notes.0.trim_end())
+            .detail("now", notes.1.trim_end())
+    }
+
+    fn kept(&self, evidence: Option<Evidence>, fail: Fail, without: &str) -> Fail {
+        match evidence.map(|e| self.save(&e)) {
+            Some(Some(path)) => fail
+                .detail("evidence", path.display().to_string())
+                .hint(format!(
+                    "`countersign evidence verify {}` says what it proves, to anybody: give it to the project's contact and to whoever relies on this log",
+                    path.display()
+                )),
             Some(None) => fail.detail("evidence", "it cannot be written beside the state file"),
-            None => fail.detail(
-                "evidence",
-                "degraded: the tiles that would prove it were not to be had; keep both checkpoints",
-            ),
+            None => fail.detail("evidence", without),
         }
     }
 
-    fn evidence(&self, fetcher: &Fetcher, notes: (&str, &str)) -> Option<Evidence> {
+    fn evidence(&self, fetcher: Option<&Fetcher>, notes: (&str, &str)) -> Option<Evidence> {
         let read = |note: &str| {
             let note = Note::parse(note.as_bytes()).ok()?;
             Checkpoint::parse(&note.text).ok()
@@ -110,6 +126,7 @@ impl Against<'_> {
         if old.size == new.size {
             return make(None);
         }
+        let fetcher = fetcher?;
         // From the tiles of the newer tree: who serves them does not matter, the proof is valid.
         log.url.iter().chain(&log.mirrors).find_map(|url| {
             let url = url.trim_end_matches('/');

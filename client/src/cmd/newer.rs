@@ -43,7 +43,11 @@ impl Asked<'_> {
     /// Two checkpoints that the log signed, and that contradict each other, are evidence. All
     /// else that does not verify anybody can make, and it says nothing.
     fn not_proven(&self, why: &Refused, shown: &Bundle) -> Fail {
-        let fail = refused_to_fail(why, self.policy, self.project, shown);
+        let ours = history::Against {
+            policy: self.policy,
+            state: self.state,
+        };
+        let fail = refused_to_fail(why, ours, self.project, shown);
         if matches!(why, Refused::Fork { .. }) {
             return fail;
         }

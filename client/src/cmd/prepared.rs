@@ -220,8 +220,11 @@ impl<'a> Prepared<'a> {
     }
 
     fn refused(&self, refused: &Refused) -> Fail {
-        refused_to_fail(refused, &self.policy, &self.project, &self.bundle)
-            .detail("url", self.url.as_str())
+        let ours = super::history::Against {
+            policy: &self.policy,
+            state: &self.state,
+        };
+        refused_to_fail(refused, ours, &self.project, &self.bundle).detail("url", self.url.as_str())
     }
 
     fn judge(&self, sha256: Hash, size: u64) -> Result<Verdict, Fail> {

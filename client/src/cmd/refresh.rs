@@ -5,6 +5,7 @@
 use super::common::{
     PolicyArgs, load_memory, load_policy, now, refused_to_fail, state_path, write_atomic,
 };
+use super::history::Against;
 use super::learn::learn_shown;
 pub(crate) use super::newer::{Taken, take_up};
 use super::verify::read_bundle;
@@ -115,7 +116,8 @@ fn one(
     };
     let verdict = verify(&artifact, &wanted, &bundle, policy, memory, now());
     learn_shown(fetcher, policy, project, (state, memory), &bundle)?;
-    let verdict = verdict.map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
+    let ours = Against { policy, state };
+    let verdict = verdict.map_err(|r| refused_to_fail(&r, ours, project, &bundle))?;
     let size = verdict.proven.checkpoint.size;
     let newer = matches!(taken, Taken::Newer);
     if args.json {

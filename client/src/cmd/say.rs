@@ -121,7 +121,15 @@ impl Desk {
     ) -> Result<(SeenCheckpoint, SeenHead), Fail> {
         let (policy, memory) = (&self.policy, &self.memory);
         verify_logged(&project.id, statement, bundle, policy, memory, now())
-            .map_err(|r| refused_to_fail(&r, policy, project, bundle))
+            .map_err(|r| refused_to_fail(&r, self.ours(), project, bundle))
+    }
+
+    /// Against whom evidence is kept, and where.
+    pub(crate) fn ours(&self) -> history::Against<'_> {
+        history::Against {
+            policy: &self.policy,
+            state: &self.state,
+        }
     }
 
     /// What a log answered to a statement that was sent to it: the statement is in the log, the
@@ -142,10 +150,7 @@ impl Desk {
         let (checkpoint, head) = shown.map_err(sent)?;
         let seen = self.memory.logs.get(&self.policy.log.origin).cloned();
         let before = seen.as_ref().map(|seen| seen.size);
-        let ours = history::Against {
-            policy: &self.policy,
-            state: &self.state,
-        };
+        let ours = self.ours();
         let first = &bundle.first;
         history::check(&self.fetcher, ours, seen.as_ref(), first, &checkpoint).map_err(sent)?;
         let at = (self.state.as_path(), &mut self.memory);
@@ -185,7 +190,7 @@ impl Desk {
             };
             verify(&artifact, &wanted, bundle, &policy, &self.memory, now()).err()
         });
-        let refused = refused.map(|r| refused_to_fail(&r, &policy, project, bundle).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"));
+        let refused = refused.map(|r| refused_to_fail(&r, self.ours(), project, bundle).hint("the log accepted the release, but answered with a bundle that your own policy refuses; nothing was written"));
         let at = (self.state.as_path(), &mut self.memory);
         let learnt = learn_shown(&self.fetcher, &policy, project, at, bundle);
         match refused {

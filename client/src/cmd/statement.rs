@@ -1,11 +1,11 @@
 //! `countersign verify --statement`: what a bundle of a statement of any kind proves.
 
 use super::common::{now, refused_to_fail, time};
+use super::history::Against;
 use super::sign::says;
 use super::verify::read_bundle;
 use crate::fail::Fail;
 use crate::memory::Memory;
-use crate::policy::Policy;
 use crate::stated::{Stands, verify_statement};
 use ledger::hex32;
 use serde_json::json;
@@ -16,16 +16,17 @@ use std::path::Path;
 pub(super) fn said(
     file: &Path,
     named: Option<&str>,
-    policy: &Policy,
+    ours: Against<'_>,
     memory: &Memory,
     as_json: bool,
 ) -> Result<String, Fail> {
+    let policy = ours.policy;
     let project = policy
         .select(named, "")
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     let bundle = read_bundle(file)?;
     let stated = verify_statement(&project.id, &bundle, policy, memory, now())
-        .map_err(|r| refused_to_fail(&r, policy, project, &bundle))?;
+        .map_err(|r| refused_to_fail(&r, ours, project, &bundle))?;
     let (leaf, seen) = (&stated.leaf, &stated.checkpoint);
     let keys = leaf.envelope.signatures.iter().map(|s| s.keyid.to_string());
     let keys: Vec<String> = keys.collect();

@@ -5,6 +5,7 @@ use super::common::{
     PolicyArgs, hash_file, load_memory, load_policy, now, refused_to_fail, remember, state_path,
     warn_once,
 };
+use super::history::Against;
 use super::learn::learn_refused;
 use super::refresh::take_up;
 use super::statement::said;
@@ -151,7 +152,11 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
     for file in &args.files {
         if args.statement {
             let named = args.project.as_deref();
-            match said(file, named, &policy, &memory, args.json) {
+            let ours = Against {
+                policy: &policy,
+                state: &state,
+            };
+            match said(file, named, ours, &memory, args.json) {
                 Ok(line) => sayln!("{line}"),
                 Err(fail) => refuse(args, file, fail, &mut worst),
             }
@@ -293,7 +298,12 @@ fn one(
     let verdict = crate::verify::verify(&artifact, &wanted, bundle, policy, memory, now())
         .map_err(|r| {
             learn_refused(state, memory, policy, project, bundle);
-            said_from(refused_to_fail(&r, policy, project, bundle))
+            said_from(refused_to_fail(
+                &r,
+                Against { policy, state },
+                project,
+                bundle,
+            ))
         })?;
     let shown = file.display().to_string();
     if args.json {

@@ -82,7 +82,7 @@ fn a_log_that_takes_a_statement_in_and_does_not_count_it_is_caught() {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
         let name = to.join(entry.file_name());

@@ -6,6 +6,7 @@
 mod answers;
 mod bench;
 mod effects;
+mod forks;
 mod liar;
 mod stub;
 mod views;

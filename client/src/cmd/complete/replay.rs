@@ -101,7 +101,11 @@ impl Log<'_> {
     /// Two checkpoints that the log signed, and that contradict each other, are evidence. Without
     /// the signatures that the policy wants, or without its proofs, an answer says nothing.
     fn not_proven(&self, refused: &Refused) -> Fail {
-        let fail = refused_to_fail_of(refused, self.policy, self.project).detail("url", self.url);
+        let ours = history::Against {
+            policy: self.policy,
+            state: self.state,
+        };
+        let fail = refused_to_fail_of(refused, ours, self.project).detail("url", self.url);
         if matches!(refused, Refused::Fork { .. }) {
             return fail;
         }

@@ -57,9 +57,8 @@ pub(super) fn save(opened: &Opened, indexes: &BTreeSet<u64>, dir: &Path) -> Resu
             )
             .hint("try again later; something else may be served there"));
         }
-        let policy = &opened.desk.policy;
         if let Err(why) = opened.desk.stated(project, &bundle) {
-            let mut fail = refused_to_fail(&why, policy, project, &bundle);
+            let mut fail = refused_to_fail(&why, opened.desk.ours(), project, &bundle);
             // But for two signed trees this is an answer that anybody can make, and no evidence.
             if !matches!(why, Refused::Fork { .. }) {
                 fail.code = UNCHECKED;
