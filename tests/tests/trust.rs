@@ -3,6 +3,10 @@
 
 use countersign::policy::Policy;
 use countersign_tests::bench::{Bench, Proxy, ROOTS, bench};
+use ledger::Hash;
+use ledger::statement::{Body, Statement};
+use ledger::trust::TrustDocument;
+use serde_json::{Value, json};
 use std::os::unix::fs::PermissionsExt as _;
 use tlog::vkey::VerifierKey;
 
@@ -128,6 +132,7 @@ fn what_the_project_recommends_is_followed_and_nothing_weaker() {
     bench.ok(&format!("{update} --yes"));
     assert!(read().contains("quorum W"));
     assert!(bench.ok(update).contains("as it is recommended"));
+    let followed = read();
 
     // Back to none, and to one key of the log.
     written(&bench, |policy| {
@@ -135,7 +140,181 @@ fn what_the_project_recommends_is_followed_and_nothing_weaker() {
         policy.witnesses_text = "quorum none\n".into();
     });
     bench.ok(&format!("{recommend} --policy old.toml"));
-    std::fs::write(bench.path("policy.toml"), before).unwrap();
-    bench.ok(&format!("{update} --yes --allow-weaker"));
+    std::fs::write(bench.path("policy.toml"), &followed).unwrap();
+    bench.refused(1, "weaker-policy", &format!("{update} --yes"));
+    assert_eq!(read(), followed);
+    // A script sees the same.
+    let said = bench.client(&format!("{update} --yes --json"));
+    let refused: Value = serde_json::from_slice(&said.out).unwrap();
+    assert_eq!((said.code, &refused["kind"]), (1, &"weaker-policy".into()));
+    let json = bench.json(&format!("{update} --yes --allow-weaker --json"));
+    assert_eq!(
+        json,
+        json!({ "updated": true, "policy": "policy.toml", "logKeysAdded": [], "logKeysRemoved": [],
+            "witnesses": "quorum none\n" })
+    );
     assert!(read().contains("quorum none"));
+    let json = bench.json(&format!("{update} --json"));
+    assert_eq!(
+        (&json["updated"], &json["reason"]),
+        (&false.into(), &"as-recommended".into())
+    );
+}
+
+/// Logs a version of the project that recommends the document of this hash, whatever that is.
+fn recommends(bench: &Bench, hash: Hash) {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let contact = format!("mailto:{}@acme.example", ledger::hex32(&hash));
+    bench.ok(&format!(
+        "project update acme/tool --contact {contact} --prepare next.json"
+    ));
+    let text = std::fs::read_to_string(bench.path("next.json")).unwrap();
+    let mut envelope: Value = serde_json::from_str(&text).unwrap();
+    let payload = STANDARD
+        .decode(envelope["payload"].as_str().unwrap())
+        .unwrap();
+    let Body::Project(mut project) = Statement::parse(&payload).unwrap().body else {
+        panic!("{text}");
+    };
+    project.policy = Some(hash);
+    envelope["payload"] = STANDARD.encode(project.to_payload().unwrap()).into();
+    std::fs::write(bench.path("next.json"), envelope.to_string()).unwrap();
+    bench.ok("sign next.json --key root1 --key root2");
+    bench.ok("submit next.json");
+}
+
+#[test]
+fn what_is_recommended_about_another_log_or_project_is_not_followed() {
+    let bench = bench();
+    let text = std::fs::read_to_string(bench.path("policy.toml")).unwrap();
+    let policy = Policy::parse_toml(&text).unwrap();
+    let id = policy.projects[0].id;
+    let vkeys: Vec<String> = policy.log.vkeys.iter().map(ToString::to_string).collect();
+    let key = keys::Ed25519Secret::generate().unwrap().public_bytes();
+    let strange = VerifierKey::ed25519("log.test", &key).unwrap().to_string();
+    let none = "quorum none\n";
+    let (w, fresh) = (vkey("w.test"), vkey("f.test"));
+    let more = format!("witness W {w}\nwitness F {fresh}\ngroup Q all W F\nquorum Q\n");
+    for (document, kind) in [
+        (
+            TrustDocument::new("log.test", vec![strange], id, "acme/tool", none),
+            "other-log",
+        ),
+        (
+            TrustDocument::new("log.example", vkeys.clone(), [7; 32], "acme/tool", none),
+            "other-project",
+        ),
+        // Even where it is stronger.
+        (
+            TrustDocument::new("log.example", vkeys.clone(), [7; 32], "acme/tool", &more),
+            "other-project",
+        ),
+    ] {
+        let bytes = document.to_canonical().unwrap();
+        recommends(&bench, document.hash().unwrap());
+        // The log that is asked has it.
+        let proxy = Proxy::start(&bench.url, move |path, body| {
+            match path.contains("/api/v1/trust/") {
+                true => bytes.clone(),
+                false => body,
+            }
+        });
+        let before = text.replace(&bench.url, &proxy.url);
+        std::fs::write(bench.path("x.toml"), &before).unwrap();
+        bench.refused(1, kind, "trust update x.toml --yes --allow-weaker");
+        assert_eq!(
+            std::fs::read_to_string(bench.path("x.toml")).unwrap(),
+            before
+        );
+    }
+    // What has another hash is no document of anybody's, and a mirror may have the right one.
+    let document = TrustDocument::new("log.example", vkeys, id, "acme/tool", none);
+    recommends(&bench, document.hash().unwrap());
+    let good = document.to_canonical().unwrap();
+    let liar = Proxy::start(&bench.url, |path, body| {
+        match path.contains("/api/v1/trust/") {
+            true => b"{}".to_vec(),
+            false => body,
+        }
+    });
+    std::fs::write(bench.path("x.toml"), text.replace(&bench.url, &liar.url)).unwrap();
+    bench.refused(3, "other-document", "trust update x.toml");
+    let mirror = Proxy::start(&bench.url, move |path, body| {
+        match path.contains("/api/v1/trust/") {
+            true => good.clone(),
+            false => body,
+        }
+    });
+    written(&bench, |policy| {
+        policy.log.url = Some(liar.url.clone());
+        policy.log.mirrors = vec![mirror.url.clone()];
+    });
+    assert!(
+        bench
+            .ok("trust update x.toml")
+            .contains("as it is recommended")
+    );
+}
+
+#[test]
+fn projects_of_one_policy_that_recommend_different_things_are_not_followed() {
+    let bench = bench();
+    let text = std::fs::read_to_string(bench.path("policy.toml")).unwrap();
+    let policy = Policy::parse_toml(&text).unwrap();
+    let mut init = format!(
+        "project init acme/other --root-key root1 --release-key release1 --contact mailto:a@acme.example \
+         --purl-prefix pkg:generic/acme/other --log {} --policy-out other.toml",
+        bench.url
+    );
+    for key in &policy.log.vkeys {
+        init.push_str(&format!(" --vkey {key}"));
+    }
+    bench.ok(&init);
+    let other = std::fs::read_to_string(bench.path("other.toml")).unwrap();
+    let other = Policy::parse_toml(&other).unwrap();
+    let (proxy, w) = cosigned(&bench.url);
+    let both = || {
+        written(&bench, |policy| {
+            policy.log.url = Some(proxy.url.clone());
+            policy.projects.push(other.projects[0].clone());
+        });
+        std::fs::copy(bench.path("x.toml"), bench.path("both.toml")).unwrap();
+    };
+    let recommend = |name: &str, keys: &str, witnesses: &str| {
+        written(&bench, |policy| {
+            policy.witnesses_text = witnesses.to_owned()
+        });
+        let own = if name == "acme/tool" {
+            "policy.toml"
+        } else {
+            "other.toml"
+        };
+        bench.ok(&format!(
+            "project update {name} --recommend x.toml {keys} --yes --policy {own}"
+        ));
+    };
+    let update = "trust update both.toml --yes";
+    let witnessed = format!("witness W {w}\nquorum W\n");
+    // One says nothing, then both the same, then each something else.
+    recommend("acme/tool", "--key root1 --key root2", &witnessed);
+    both();
+    let before = std::fs::read_to_string(bench.path("both.toml")).unwrap();
+    let said = bench.refused(2, "projects-disagree", update);
+    assert!(said.contains("acme/other"), "{said}");
+    recommend(
+        "acme/other",
+        "--key root1",
+        &format!("witness X {w}\nquorum none\n"),
+    );
+    bench.refused(2, "projects-disagree", update);
+    assert_eq!(
+        std::fs::read_to_string(bench.path("both.toml")).unwrap(),
+        before
+    );
+    recommend("acme/other", "--key root1", &witnessed);
+    let json = bench.json(&format!("{update} --json"));
+    assert_eq!(
+        (&json["updated"], &json["witnesses"]),
+        (&true.into(), &witnessed.into())
+    );
 }

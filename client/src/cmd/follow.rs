@@ -12,6 +12,7 @@ use crate::signed::Signed;
 use clap::Args;
 use ledger::trust::{MAX_TRUST_BYTES, TrustDocument};
 use ledger::{Hash, hex32, sha256};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Arguments of `trust update`.
@@ -32,6 +33,45 @@ pub struct UpdateArgs {
     /// A further CA certificate (PEM) to trust for HTTPS
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl UpdateArgs {
+    /// Says that the policy is as it was, and why.
+    fn unchanged(&self, reason: &str, why: &str) {
+        if self.json {
+            let file = self.file.display().to_string();
+            sayln!(
+                "{}",
+                json!({ "updated": false, "policy": file, "reason": reason, "logKeysAdded": [], "logKeysRemoved": [],
+                    "witnesses": null })
+            );
+        } else {
+            sayln!("unchanged: {why}");
+        }
+    }
+
+    /// Says that it was changed from `old` to `new`, and how.
+    fn updated(&self, old: &Policy, new: &Policy) {
+        let file = self.file.display().to_string();
+        if !self.json {
+            sayln!("updated: {file}");
+            return;
+        }
+        let lacks = |one: &Policy, other: &Policy| -> Vec<String> {
+            let keys = one.log.vkeys.iter();
+            let gone = keys.filter(|key| !other.log.vkeys.contains(key));
+            gone.map(ToString::to_string).collect()
+        };
+        let witnesses = (old.witnesses != new.witnesses).then_some(new.witnesses_text.as_str());
+        sayln!(
+            "{}",
+            json!({ "updated": true, "policy": file, "logKeysAdded": lacks(new, old), "logKeysRemoved": lacks(old, new),
+                "witnesses": witnesses })
+        );
+    }
 }
 
 /// Runs `trust update`.
@@ -58,7 +98,7 @@ pub fn run(args: &UpdateArgs) -> Result<(), Fail> {
         views.push(all.checkpoint.checkpoint);
     }
     let Some((_, document)) = found.first() else {
-        sayln!("unchanged: nothing is recommended");
+        args.unchanged("nothing-recommended", "nothing is recommended");
         return Ok(());
     };
     let new = followed(&policy, document)?;
@@ -77,7 +117,7 @@ pub fn run(args: &UpdateArgs) -> Result<(), Fail> {
         .hint("give each project a policy of its own: `countersign trust init STRING`"));
     }
     if changes.is_empty() {
-        sayln!("unchanged: the policy is as it is recommended");
+        args.unchanged("as-recommended", "the policy is as it is recommended");
         return Ok(());
     }
     let weak = weaker(&policy, &new);
@@ -112,7 +152,7 @@ pub fn run(args: &UpdateArgs) -> Result<(), Fail> {
         .canonicalize()
         .unwrap_or_else(|_| args.file.clone());
     write_atomic(&file, text.as_bytes())?;
-    sayln!("updated: {}", args.file.display());
+    args.updated(&policy, &new);
     Ok(())
 }
 
