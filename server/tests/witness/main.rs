@@ -6,6 +6,7 @@
 #[allow(dead_code)]
 mod played;
 
+mod batch;
 mod bench;
 mod durable;
 mod evidence;
