@@ -1,12 +1,15 @@
 //! Fork evidence: what proves to anybody that a log signed two histories, and what does not.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use countersign_tests::{Said, binary, run};
+use countersign_tests::wire::{Connection, Place, add_checkpoint};
+use countersign_tests::witness::played::Played;
+use countersign_tests::{Process, Said, binary, run};
 use ledger::evidence::{Evidence, MAX_EVIDENCE_BYTES};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors/countersign")
@@ -133,4 +136,74 @@ fn what_was_altered_proves_nothing() {
     write(&String::from_utf8(astray.to_bytes().unwrap()).unwrap());
     refused(dir.path(), "evidence-proof", 1, &["e.json"]);
     refused(dir.path(), "unreadable", 2, &["none.json"]);
+}
+
+/// What a real witness wrote about a log that signed two histories, checked by the client.
+#[test]
+fn a_fork_that_a_witness_kept_is_verified_by_the_client() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("witness");
+    let program = binary("countersign-witness").unwrap();
+    let witness = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(args).arg("--data").arg(&data);
+        command
+    };
+    let told = |args: &[&str]| {
+        let said = run(witness(args)).unwrap();
+        assert_eq!(said.code, 0, "{}", said.err);
+        String::from_utf8(said.out).unwrap()
+    };
+    let vkey = told(&["init", "--name", "witness.example"]);
+    let mut log = Played::new("log.example", true).unwrap();
+    log.grow(20, 0);
+    let fork = log.fork(3, 1);
+    let mut add = vec!["add-log".to_owned()];
+    add.extend(log.vkeys());
+    told(&add.iter().map(String::as_str).collect::<Vec<_>>());
+    let running = Process::start(witness(&["serve", "--listen", "127.0.0.1:0"])).unwrap();
+    let place = Place::parse(&running.url).unwrap();
+    let mut connection = Connection::new(&place, Duration::from_secs(30));
+    let mut ask = |body: Vec<u8>| {
+        let request = add_checkpoint(&place.host, &body);
+        connection.send(&request).unwrap().status
+    };
+    assert_eq!(ask(log.body(0, 5)), 200);
+    // The other history at the same size, and further on; and what accuses nobody.
+    assert_eq!(ask(fork.body(5, 5)), 422);
+    assert_eq!(ask(fork.body(5, 9)), 422);
+    assert_eq!(ask(log.body(5, 8)), 200);
+    assert_eq!(ask(fork.body(8, 12)), 422);
+    drop(running);
+
+    let away = tempfile::tempdir().unwrap();
+    policy(away.path(), "log.example", &{
+        let mut vkeys = log.vkeys();
+        vkeys.sort();
+        vkeys
+    });
+    let mut forks = 0;
+    for item in fs::read_dir(data.join("evidence")).unwrap() {
+        let item = item.unwrap();
+        let name = item.file_name().into_string().unwrap();
+        fs::copy(item.path(), away.path().join(&name)).unwrap();
+        if name.starts_with("degraded-") {
+            refused(away.path(), "evidence-malformed", 1, &[&name]);
+            continue;
+        }
+        forks += 1;
+        let said = verify(away.path(), &[&name, "--policy", "policy.toml"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        let text = String::from_utf8(said.out).unwrap();
+        for part in [
+            "two histories",
+            "keys of your policy's log",
+            "the older was cosigned by witness.example",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let evidence = Evidence::parse(&fs::read(item.path()).unwrap()).unwrap();
+        assert_eq!(evidence.witnesses, [vkey.trim()]);
+    }
+    assert_eq!(forks, 2);
 }

@@ -1,43 +1,44 @@
-//! What a log's own key signed and yet contradicts what was cosigned, kept in `evidence/`.
+//! What a log's own key signed and yet contradicts what was cosigned, kept in `evidence/`, one
+//! file a finding:
 //!
-//! One file a finding, canonical JSON:
-//!
-//! ```text
-//! {"apiVersion", "cosigned", "finding", "kind": "witness-evidence", "logKeys", "origin",
-//!  "otherRoot"?, "proof", "reason", "submitted", "time", "witness"}
-//! ```
-//!
-//! `cosigned` and `submitted` are notes as text, with the log's signatures that were verified,
-//! the first with this witness's cosignature too. `finding` is `fork` where the two contradict
-//! each other beyond doubt: both are of one size, or `proof` is a valid proof that the tree of
-//! `submitted` has `otherRoot` at the size of `cosigned`. Else it is `degraded`: `proof` is what
-//! was given, and does not verify. Anybody who has a log's checkpoint can send it with a wrong
-//! proof, so `degraded` accuses nobody; a `fork` takes the log's key.
+//! - `fork-….json`: fork evidence (docs/formats.md), which proves to anybody that the log signed
+//!   two histories. The two checkpoints are of one size, or the request's own proof is a valid one
+//!   of what the newer tree has at the size that was cosigned, and that is another root.
+//! - `unportable-….txt`: the same, but no key of the log's signed both checkpoints, which the
+//!   format asks for. In words; it proves as much to whoever trusts both keys.
+//! - `degraded-….txt`: the proof that was given does not verify, and says nothing of what the
+//!   newer tree began with. In words. Anybody who has a log's checkpoint can send it with a wrong
+//!   proof, so it accuses nobody; the others take the log's keys.
 //!
 //! The files are bounded, in all and for each log, and the oldest are kept: a log that signs
 //! thousands of histories cannot push out what it did first, nor what another did. A name follows
-//! from what is in the file, so the same finding is kept once.
+//! from what was submitted, so the same finding is kept once.
 
 use super::check::{Admitted, Fork, Refusal};
 use super::origin_hash;
 use crate::error::Error;
 use crate::store::{Disk, StoreError, write_durably};
-use ledger::{b64, json};
-use serde::Serialize;
+use ledger::b64;
+use ledger::evidence::{Between, Evidence as Portable, EvidenceError};
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tlog::vkey::VerifierKey;
 
 /// Files at most.
 const MOST_FILES: usize = 1000;
 /// Bytes of all of them at most.
 const MOST_BYTES: u64 = 64 << 20;
-/// Of one log.
-const MOST_FORKS: usize = 16;
+/// Of one log: what takes its keys, and what anybody can send.
+const MOST_SIGNED: usize = 16;
 const MOST_DEGRADED: usize = 4;
 /// Digits of a hash in a file's name.
 const DIGITS: usize = 16;
+
+const FORK: &str = "fork";
+const UNPORTABLE: &str = "unportable";
+const DEGRADED: &str = "degraded";
 
 /// What was kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub enum Kept {
 #[derive(Debug, Clone, Copy, Default)]
 struct Count {
     forks: usize,
+    unportable: usize,
     degraded: usize,
 }
 
@@ -68,33 +70,31 @@ struct Held {
 /// The files.
 pub struct Evidence {
     dir: PathBuf,
-    witness: String,
+    witness: VerifierKey,
     held: Mutex<Held>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    api_version: &'static str,
-    cosigned: &'a str,
-    finding: &'static str,
-    kind: &'static str,
-    log_keys: Vec<String>,
-    origin: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    other_root: Option<String>,
-    proof: Vec<String>,
-    reason: &'static str,
-    submitted: String,
-    time: u64,
-    witness: &'a str,
-}
+impl Held {
+    /// Whether a file of `bytes` may be added; `proven` where it takes the log's keys.
+    fn has_room(&self, log: &str, proven: bool, bytes: u64) -> bool {
+        let own = self.by_log.get(log).copied().unwrap_or_default();
+        let own_room = if proven {
+            own.forks + own.unportable < MOST_SIGNED
+        } else {
+            own.degraded < MOST_DEGRADED
+        };
+        own_room && self.files < MOST_FILES && self.bytes.saturating_add(bytes) <= MOST_BYTES
+    }
 
-fn finding(fork: &Fork) -> &'static str {
-    if fork.other_root.is_some() {
-        "fork"
-    } else {
-        "degraded"
+    fn count(&mut self, finding: &str, log: &str, bytes: u64) {
+        self.files += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        let own = self.by_log.entry(log.to_owned()).or_default();
+        match finding {
+            FORK => own.forks += 1,
+            UNPORTABLE => own.unportable += 1,
+            _ => own.degraded += 1,
+        }
     }
 }
 
@@ -110,26 +110,32 @@ impl Evidence {
             let bytes = item.metadata().map_err(|e| Error::io(dir, &e))?.len();
             let name = item.file_name();
             let name = name.to_string_lossy();
-            held.files += 1;
-            held.bytes = held.bytes.saturating_add(bytes);
             let mut parts = name.split('-');
-            if let (Some(finding), Some(log)) = (parts.next(), parts.next()) {
-                count(&mut held, finding, log);
-            }
+            let (finding, log) = (parts.next(), parts.next());
+            held.count(finding.unwrap_or_default(), log.unwrap_or_default(), bytes);
         }
         Ok(Self {
             dir: dir.to_owned(),
-            witness: witness.to_string(),
+            witness: witness.clone(),
             held: Mutex::new(held),
         })
     }
 
-    /// Files kept of each finding, and findings that were not kept.
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Files kept of each finding, and how many findings were not kept.
     #[must_use]
-    pub fn counts(&self) -> (usize, usize, u64) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn counts(&self) -> ([(&'static str, usize); 3], u64) {
+        let held = self.held();
         let sum = |of: fn(&Count) -> usize| held.by_log.values().map(of).sum();
-        (sum(|c| c.forks), sum(|c| c.degraded), held.dropped)
+        let counts = [
+            (DEGRADED, sum(|c| c.degraded)),
+            (FORK, sum(|c| c.forks)),
+            (UNPORTABLE, sum(|c| c.unportable)),
+        ];
+        (counts, held.dropped)
     }
 
     /// Keeps what a request that was refused for `refusal` shows, if it shows anything.
@@ -145,56 +151,134 @@ impl Evidence {
         let Some(fork) = refusal.fork() else {
             return Ok(None);
         };
-        let finding = finding(fork);
-        let origin = &request.checkpoint.origin;
         let cut = |hash: &[u8]| hex::encode(hash).chars().take(DIGITS).collect::<String>();
-        let log = cut(&origin_hash(origin));
+        let log = cut(&origin_hash(&request.checkpoint.origin));
         let (size, root) = (request.checkpoint.size, cut(&request.checkpoint.root));
-        let path = self.dir.join(format!("{finding}-{log}-{size}-{root}.json"));
-        let document = Document {
-            api_version: ledger::API_VERSION,
-            cosigned: &fork.cosigned.note,
-            finding,
-            kind: "witness-evidence",
-            log_keys: request.log.keys.iter().map(ToString::to_string).collect(),
-            origin,
-            other_root: fork.other_root.map(|root| b64(&root)),
-            proof: request.proof.iter().map(|hash| b64(hash)).collect(),
-            reason: refusal.kind(),
-            submitted: String::from_utf8_lossy(&request.note.to_bytes()).into_owned(),
-            time,
-            witness: &self.witness,
+        let path = |finding: &str| {
+            let ending = if finding == FORK { "json" } else { "txt" };
+            let name = format!("{finding}-{log}-{size}-{root}.{ending}");
+            self.dir.join(name)
         };
-        let bytes = json::canonical_of(&document)
-            .map_err(|e| StoreError::Damaged(format!("evidence: {e}")))?;
-        // Held while it is written, so that two do not both find the last place.
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if path.exists() {
+        let proven = fork.other_root.is_some();
+        let there = || {
+            let findings: &[&str] = if proven {
+                &[FORK, UNPORTABLE]
+            } else {
+                &[DEGRADED]
+            };
+            findings.iter().any(|finding| path(finding).exists())
+        };
+        // Before signatures are verified for it: who sends one fork again and again gets no work.
+        if there() {
             return Ok(Some(Kept::Before));
         }
-        let own = held.by_log.get(&log).copied().unwrap_or_default();
-        let room = match fork.other_root {
-            Some(_) => own.forks < MOST_FORKS,
-            None => own.degraded < MOST_DEGRADED,
-        };
+        if !self.held().has_room(&log, proven, 0) {
+            self.held().dropped += 1;
+            return Ok(Some(Kept::Full));
+        }
+        let (finding, bytes) = self.write_up(request, fork, refusal, time);
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let bytes_after = held.bytes.saturating_add(length);
-        if !room || held.files >= MOST_FILES || bytes_after > MOST_BYTES {
+        // Held while it is written, so that two do not both find the last place.
+        let mut held = self.held();
+        if there() {
+            return Ok(Some(Kept::Before));
+        }
+        if !held.has_room(&log, proven, length) {
             held.dropped += 1;
             return Ok(Some(Kept::Full));
         }
-        write_durably(&Disk, &path, &bytes)?;
-        held.files += 1;
-        held.bytes = bytes_after;
-        count(&mut held, finding, &log);
+        write_durably(&Disk, &path(finding), &bytes)?;
+        held.count(finding, &log, length);
         Ok(Some(Kept::New))
+    }
+
+    /// The finding and its file.
+    fn write_up(
+        &self,
+        request: &Admitted,
+        fork: &Fork,
+        refusal: &Refusal,
+        time: u64,
+    ) -> (&'static str, Vec<u8>) {
+        let words = |finding, why: &str| {
+            let text = self.in_words(request, fork, (finding, why), refusal, time);
+            (finding, text.into_bytes())
+        };
+        let Some(root) = fork.other_root else {
+            return words(DEGRADED, ACCUSES_NOBODY);
+        };
+        match self.portable(request, fork, root) {
+            Ok(bytes) => (FORK, bytes),
+            Err(e) => {
+                let why = format!(
+                    "the two contradict each other, which the log's keys alone can bring about; but it is not in the format that anybody can verify: {e}."
+                );
+                words(UNPORTABLE, &why)
+            }
+        }
+    }
+
+    /// Fork evidence, which [`Portable::make`] has verified as any reader will.
+    fn portable(
+        &self,
+        request: &Admitted,
+        fork: &Fork,
+        root: tlog::Hash,
+    ) -> Result<Vec<u8>, EvidenceError> {
+        let submitted = submitted(request);
+        let notes = (fork.cosigned.note.as_str(), submitted.as_str());
+        let consistency = request.proof.clone();
+        // Left away where both are of one size.
+        let between = Some(Between { consistency, root });
+        let witness = std::slice::from_ref(&self.witness);
+        Portable::make(notes, between, &request.log.keys, witness)?.to_bytes()
+    }
+
+    fn in_words(
+        &self,
+        request: &Admitted,
+        fork: &Fork,
+        (finding, why): (&str, &str),
+        refusal: &Refusal,
+        time: u64,
+    ) -> String {
+        let mut text = format!("{finding}: {why}\n\n");
+        let mut row = |name: &str, value: &dyn std::fmt::Display| {
+            // Writing to a string never fails.
+            let _ = writeln!(text, "{name}: {value}");
+        };
+        row("log", &format_args!("{:?}", request.checkpoint.origin));
+        for key in &request.log.keys {
+            row("key of the log", key);
+        }
+        row("witness", &self.witness);
+        row("refused at (Unix seconds)", &time);
+        row("refused because", refusal);
+        if let Some(root) = &fork.other_root {
+            let cosigned = fork.cosigned.size;
+            let what = format!("root at {cosigned} entries in the submitted tree");
+            row(&what, &b64(root));
+        }
+        for hash in &request.proof {
+            row("hash of the proof that was given", &b64(hash));
+        }
+        // Set in, so that no line of a note is taken for one of ours.
+        let mut note = |name: &str, note: &str| {
+            let _ = writeln!(text, "\n{name}, each line set in by four spaces:\n");
+            for line in note.lines() {
+                let _ = writeln!(text, "    {line}");
+            }
+        };
+        note("what was cosigned", &fork.cosigned.note);
+        note("what was submitted", &submitted(request));
+        text
     }
 }
 
-fn count(held: &mut Held, finding: &str, log: &str) {
-    let own = held.by_log.entry(log.to_owned()).or_default();
-    match finding {
-        "fork" => own.forks += 1,
-        _ => own.degraded += 1,
-    }
+/// What a file says whose proof says nothing.
+const ACCUSES_NOBODY: &str = "the proof that came with a signed checkpoint does not lead to it from what was cosigned. This accuses nobody: anybody who has a log's checkpoint can send it with a wrong proof. Whether the log signed two histories, the tiles of the submitted tree tell: they give the root that it has at the size that was cosigned.";
+
+fn submitted(request: &Admitted) -> String {
+    // A note is UTF-8: it was read as such.
+    String::from_utf8_lossy(&request.note.to_bytes()).into_owned()
 }

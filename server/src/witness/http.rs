@@ -332,11 +332,12 @@ fn page(app: &App) -> String {
             count,
         );
     }
-    let (forks, degraded, dropped) = app.evidence.counts();
+    let (counts, dropped) = app.evidence.counts();
     let name = "countersign_witness_evidence";
     page.head(name, "gauge", "Files under evidence/, by finding.");
-    page.row(&format!("{name}{{finding=\"fork\"}}"), forks);
-    page.row(&format!("{name}{{finding=\"degraded\"}}"), degraded);
+    for (finding, count) in counts {
+        page.row(&format!("{name}{{finding=\"{finding}\"}}"), count);
+    }
     let name = "countersign_witness_evidence_dropped_total";
     page.head(name, "counter", "Findings for which there was no room.");
     page.row(name, dropped);
