@@ -518,5 +518,11 @@ fn the_metrics_are_valid_and_say_what_happened() {
     assert_eq!(row("countersign_commit_seconds_count"), 1.0);
     assert!(row("countersign_commit_seconds_sum") > 0.0);
     assert!(row("countersign_free_bytes") > 0.0);
-    assert_eq!(row("countersign_connections"), 1.0);
+    // Each request has a connection of its own. The server learns of the last one's end after the
+    // client, and may take the next before: it counts down to this one, in its own time.
+    let end = Instant::now() + Duration::from_secs(20);
+    while row("countersign_connections") != 1.0 {
+        assert!(Instant::now() < end, "connections that ended are counted");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
