@@ -11,6 +11,7 @@ mod bench;
 mod durable;
 mod evidence;
 mod limits;
+mod model;
 mod program;
 mod protocol;
 mod published;
