@@ -8,6 +8,7 @@ mod played;
 
 mod batch;
 mod bench;
+mod disk;
 mod durable;
 mod evidence;
 mod limits;
