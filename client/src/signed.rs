@@ -43,6 +43,11 @@ impl Signed {
         let verified = match note.verify(&keys) {
             // Nobody known has signed: that says nothing by itself, and meets no policy.
             Err(NoteError::NoKnownSignature { .. }) if may_be_unsigned => Vec::new(),
+            Err(NoteError::NoKnownSignature { .. }) => {
+                let key = policy.log.vkeys.first();
+                let id = key.map(|key| hex::encode(key.key_id())).unwrap_or_default();
+                return Err(Refused::LogKey(id));
+            }
             other => other.map_err(|e| bad(e.to_string()))?,
         };
         let mut log_keys_signed = vec![false; logs];

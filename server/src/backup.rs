@@ -53,8 +53,8 @@ pub fn backup(
     };
     frozen.each(|path, item| writing.take(path, item).map_err(failed))?;
     if with_private_keys {
-        for name in LogKeys::FILES {
-            let key = frozen.layout.private().join(name);
+        for name in LogKeys::files(&frozen.marker) {
+            let key = frozen.layout.private().join(&name);
             let item = Item::Bytes(fs::read(&key).map_err(|e| Error::io(&key, &e))?);
             writing
                 .take(&format!("private/{name}"), item)

@@ -24,6 +24,7 @@ pub use watch::Progress;
 
 use crate::datadir::Layout;
 use crate::error::Error;
+use crate::logkeys::PAIR;
 use crate::store::Head;
 use crate::view::Entry;
 use ledger::walk::{Plan, Source, Walked, walk};
@@ -92,6 +93,38 @@ fn reported(check: impl FnOnce(&mut Report) -> Result<(), Unchecked>) -> Report 
     report.unchecked = check(&mut report).err();
     report.took = began.elapsed();
     report
+}
+
+/// Whose signatures a checkpoint needs: all keys of one of the sets.
+struct Signers {
+    keys: Vec<VerifierKey>,
+    /// Keys of one set, which follow one another.
+    set: usize,
+}
+
+impl Signers {
+    /// All of these keys, which somebody has asked for.
+    fn all(keys: Vec<VerifierKey>) -> Self {
+        let set = keys.len();
+        Self { keys, set }
+    }
+
+    /// Both keys of one pair, as the log lists them: while they are rotated the old pair alone
+    /// may have signed what was signed last.
+    fn a_pair(keys: Vec<VerifierKey>) -> Self {
+        Self { keys, set: PAIR }
+    }
+
+    /// The keys that have not signed, of the set of which the fewest have not.
+    fn missing(&self, signed: &dyn Fn(usize) -> bool) -> Vec<&VerifierKey> {
+        let all: Vec<(usize, &VerifierKey)> = self.keys.iter().enumerate().collect();
+        let sets = all.chunks(self.set.max(1));
+        let missing = sets.map(|set| -> Vec<&VerifierKey> {
+            let missing = set.iter().filter(|(at, _)| !signed(*at));
+            missing.map(|(_, key)| *key).collect()
+        });
+        missing.min_by_key(Vec::len).unwrap_or_default()
+    }
 }
 
 /// Reads vkeys, which are all of one name.
@@ -287,7 +320,7 @@ fn remember(
     Ok(())
 }
 
-/// Reads a checkpoint of `origin` that each of `vkeys` must have signed.
+/// Reads a checkpoint of `origin` that both keys of one pair of `vkeys` must have signed.
 pub(crate) fn signed_by(
     heard: &mut Heard,
     path: &str,
@@ -296,7 +329,13 @@ pub(crate) fn signed_by(
     vkeys: &[String],
 ) -> Result<Option<Checkpoint>, Error> {
     let (_, keys) = keys(vkeys).map_err(|e| Error::Keys(e.why))?;
-    Ok(tree::checkpoint(heard, path, note, origin, &keys))
+    Ok(tree::checkpoint(
+        heard,
+        path,
+        note,
+        origin,
+        &Signers::a_pair(keys),
+    ))
 }
 
 /// Where a log stands that no server runs, read from a copy.

@@ -5,7 +5,8 @@
 //! directory without it is one whose making did not finish.
 
 use crate::error::Error;
-use crate::logkeys::LogKeys;
+use crate::logkeys::{LogKeys, PAIR};
+use crate::rotation::Rotation;
 use crate::store::{Disk, write_durably};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -15,6 +16,8 @@ use std::path::{Path, PathBuf};
 /// The format that this program writes, and the newest that it reads.
 pub const FORMAT: u64 = 1;
 const MARKER: &str = "log.json";
+/// Pairs of keys that a log ever has at most: more than anybody rotates.
+pub(crate) const MOST_PAIRS: u64 = 1000;
 
 /// What `log.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,9 @@ pub struct Marker {
     /// hand. A directory made by an older version does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vkeys: Option<Vec<String>>,
+    /// Which keys sign, where they were ever rotated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
 }
 
 impl Marker {
@@ -37,7 +43,25 @@ impl Marker {
             format: FORMAT,
             origin: origin.into(),
             vkeys: Some(vkeys),
+            rotation: None,
         }
+    }
+
+    /// The numbers of the pairs of keys that sign, the current one first.
+    pub(crate) fn pairs(&self) -> Vec<u64> {
+        match &self.rotation {
+            None => vec![1],
+            Some(r) if r.until.is_some() => vec![r.pair, r.pair - 1],
+            Some(r) => vec![r.pair],
+        }
+    }
+
+    /// The vkeys of every pair that signs or ever signed, pair by pair.
+    #[must_use]
+    pub fn all_vkeys(&self) -> Vec<String> {
+        let mut all = self.vkeys.clone().unwrap_or_default();
+        all.extend(self.rotation.iter().flat_map(|r| r.retired.clone()));
+        all
     }
 
     /// The bytes of its file, which are the only ones that say this.
@@ -76,6 +100,11 @@ impl Marker {
             serde_json::from_value(value).map_err(|_| half("log.json lacks a field"))?;
         if marker.api_version != ledger::API_VERSION {
             return Err(half("log.json names another apiVersion"));
+        }
+        if marker.rotation.as_ref().is_some_and(|r| !r.is_sound()) {
+            return Err(half(
+                "what log.json says of the rotation of the keys is not as it was written: put it back from a backup",
+            ));
         }
         Ok(marker)
     }
@@ -161,16 +190,36 @@ impl Layout {
         }
     }
 
-    /// The log's vkeys as `log.json` says, or by its key files where that is older.
+    /// What `log.json` says. One that was written before markers listed the vkeys is completed
+    /// by the key files.
+    ///
+    /// # Errors
+    /// [`Error`] where neither can be read.
+    pub fn read_marker(&self) -> Result<Marker, Error> {
+        let mut marker = Marker::parse(&self.marker_bytes()?, &self.shown())?;
+        if marker.vkeys.is_none() {
+            marker.vkeys = Some(LogKeys::load(&self.private(), &marker)?.vkeys());
+        }
+        Ok(marker)
+    }
+
+    /// The log's keys.
+    ///
+    /// # Errors
+    /// [`Error`] where the marker or a key file cannot be read, or they do not agree.
+    pub fn keys(&self) -> Result<LogKeys, Error> {
+        self.origin()?;
+        let marker = Marker::parse(&self.marker_bytes()?, &self.shown())?;
+        LogKeys::load(&self.private(), &marker)
+    }
+
+    /// The vkeys of the keys with which the log signs, as `log.json` says, or by its key files
+    /// where that is older; pair by pair, the current one first.
     ///
     /// # Errors
     /// [`Error`] where neither can be read.
     pub fn vkeys(&self) -> Result<Vec<String>, Error> {
-        let marker = Marker::parse(&self.marker_bytes()?, &self.shown())?;
-        match marker.vkeys {
-            Some(vkeys) => Ok(vkeys),
-            None => Ok(LogKeys::load(&self.private(), &marker.origin)?.vkeys()),
-        }
+        Ok(self.read_marker()?.vkeys.unwrap_or_default())
     }
 }
 
@@ -224,13 +273,14 @@ fn sync(dir: &Path) -> Result<(), Error> {
     Ok(crate::store::sync_dir(dir)?)
 }
 
-/// The vkeys of the log in `dir`.
+/// The vkeys of the log in `dir` that projects should list: those of the current pair.
 ///
 /// # Errors
 /// [`Error`] where there is no whole log.
 pub fn vkeys(dir: &Path) -> Result<Vec<String>, Error> {
-    let layout = Layout::new(dir);
-    Ok(LogKeys::load(&layout.private(), &layout.origin()?)?.vkeys())
+    let mut vkeys = Layout::new(dir).keys()?.vkeys();
+    vkeys.truncate(PAIR);
+    Ok(vkeys)
 }
 
 /// A data directory held by this process: nobody else opens it until this is dropped.

@@ -5,6 +5,7 @@
 use crate::check::Options;
 use crate::error::Error;
 use crate::frozen::{Frozen, Item, names, own_checkpoint};
+use crate::rotation::whole_pairs;
 use crate::store::{Blobs as _, Disk, FileBlobs, make_dir, write_durably};
 use ledger::Hash;
 use std::collections::BTreeSet;
@@ -84,7 +85,10 @@ fn earlier(out: &Path, frozen: &Frozen) -> Result<Option<Checkpoint>, Error> {
             .map_err(|_| refused(format!("{shown} is neither empty nor an export")))?,
         &out.join("state").display().to_string(),
     )?;
-    if ours.origin != frozen.origin || ours.vkeys.as_ref() != Some(&frozen.vkeys) {
+    // One that was made before its keys were rotated lists pairs that this log had then.
+    let all = frozen.marker.all_vkeys();
+    let listed = ours.vkeys.as_deref().unwrap_or_default();
+    if ours.origin != frozen.marker.origin || !whole_pairs(listed, &all) {
         return Err(refused(format!(
             "{shown} holds an export of another log, {:?}",
             ours.origin
@@ -98,7 +102,7 @@ fn earlier(out: &Path, frozen: &Frozen) -> Result<Option<Checkpoint>, Error> {
         Err(e) => return Err(Error::io(&path, &e)),
     };
     let what = format!("the checkpoint in {shown}");
-    let there = own_checkpoint(&what, &note, &frozen.origin, &frozen.vkeys)?;
+    let there = own_checkpoint(&what, &note, &ours.origin, &all)?;
     let here = frozen.checkpoint.size;
     if there.size > here {
         return Err(refused(format!(

@@ -23,8 +23,7 @@ const WIDTH: u64 = TILE_WIDTH as u64;
 /// ran before.
 pub(crate) struct Frozen {
     pub(crate) layout: Layout,
-    pub(crate) origin: String,
-    pub(crate) vkeys: Vec<String>,
+    pub(crate) marker: Marker,
     pub(crate) checkpoint: Checkpoint,
     note: String,
     blobs: FileBlobs,
@@ -71,7 +70,9 @@ impl Frozen {
     /// that of the tree at its right edge. What lies to the left is not read here.
     pub(crate) fn open(dir: &Path, options: &Options) -> Result<Self, Error> {
         let layout = Layout::new(dir);
-        let (origin, vkeys) = (layout.origin()?, layout.vkeys()?);
+        layout.origin()?;
+        let marker = layout.read_marker()?;
+        let vkeys = marker.vkeys.clone().unwrap_or_default();
         let reading = Reading::begin(&layout)?;
         let hot = match &reading {
             Reading::Live => {
@@ -83,8 +84,12 @@ impl Frozen {
             }
             Reading::Rest(_) => check::at_rest(&layout, options)?,
         };
-        let checkpoint =
-            own_checkpoint("the log's checkpoint", hot.note.as_bytes(), &origin, &vkeys)?;
+        let checkpoint = own_checkpoint(
+            "the log's checkpoint",
+            hot.note.as_bytes(),
+            &marker.origin,
+            &vkeys,
+        )?;
         let blobs = FileBlobs::new(&layout.public());
         let held = hot.size - hot.tail.len() as u64;
         let mut edge = full_tiles_edge(&blobs, held)?;
@@ -97,8 +102,7 @@ impl Frozen {
         }
         Ok(Self {
             layout,
-            origin,
-            vkeys,
+            marker,
             checkpoint,
             note: hot.note,
             blobs,
@@ -129,8 +133,7 @@ impl Frozen {
         &self,
         mut each: impl FnMut(&str, Item) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let marker = Marker::new(&self.origin, self.vkeys.clone());
-        each("state/log.json", Item::Bytes(marker.to_bytes()?))?;
+        each("state/log.json", Item::Bytes(self.marker.to_bytes()?))?;
         self.tiles(&mut each)?;
         let (public, private) = (self.layout.public(), self.layout.private());
         documents(&public.join("trust"), "state/trust", &mut each)?;
@@ -190,7 +193,7 @@ impl Frozen {
     }
 }
 
-/// Reads a checkpoint of this log: signed by each of its keys.
+/// Reads a checkpoint of this log: signed by both keys of one of its pairs.
 pub(crate) fn own_checkpoint(
     what: &str,
     note: &[u8],

@@ -189,7 +189,7 @@ pub fn begin(data: &Path, path: &Path) -> Result<u64, Error> {
     let mark = HighWater::open(path)?;
     let dir = DataDir::open(data)?;
     let private = dir.layout.private();
-    let keys = LogKeys::load(&private, &dir.origin)?;
+    let keys = dir.layout.keys()?;
     let hot = SledHot::open(&private.join("hot"))?;
     let blobs = FileBlobs::new(&dir.layout.public());
     let head = standing(&hot, &dir.layout)?;

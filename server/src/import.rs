@@ -102,7 +102,7 @@ pub struct Imported {
 pub fn import(from: &Path, dir: &Path, options: &Options) -> Result<Imported, Error> {
     let data = DataDir::open(dir)?;
     let (layout, origin) = (&data.layout, &data.origin);
-    let keys = LogKeys::load(&layout.private(), origin)?;
+    let keys = layout.keys()?;
     let path = from.join("checkpoint");
     let note =
         fs::read(&path).map_err(|e| Refused::Checkpoint(format!("{}: {e}", path.display())))?;
@@ -143,7 +143,13 @@ pub fn import(from: &Path, dir: &Path, options: &Options) -> Result<Imported, Er
     )?;
     // Blobs that are ahead of the hot state forbid signing, so they come after what may still
     // be refused.
-    copying::state(from, layout, head.is_none(), origin, &keys.vkeys())?;
+    copying::state(
+        from,
+        layout,
+        head.is_none(),
+        origin,
+        &layout.read_marker()?.all_vkeys(),
+    )?;
     copying.blobs(from, &blobs)?;
     if head.as_ref().is_none_or(|h| h.size < checkpoint.size) {
         commit(layout, head.as_ref(), &checkpoint, note, fold, copying)?;

@@ -27,6 +27,7 @@ pub mod operator;
 pub mod pending;
 pub mod publish;
 pub mod reject;
+pub mod rotation;
 pub mod sequence;
 pub mod server;
 pub mod source;

@@ -33,8 +33,10 @@ pub struct Published {
 pub struct Log {
     /// Its origin.
     pub origin: String,
-    /// Its vkeys.
+    /// The vkeys of all keys with which it signs, pair by pair.
     pub vkeys: Vec<String>,
+    /// From when on the second pair of them may be retired, Unix seconds.
+    pub retire_keys: Option<u64>,
     /// Full tiles and bundles.
     pub blobs: Box<dyn Blobs>,
     /// The derived index.
@@ -65,6 +67,7 @@ impl Log {
         Self {
             origin,
             vkeys,
+            retire_keys: None,
             blobs,
             index,
             metrics,
@@ -73,6 +76,14 @@ impl Log {
             shown,
             publisher: None,
             guard,
+        }
+    }
+
+    /// The same log, of whose keys one pair may be retired from then on.
+    pub(crate) fn retiring(self, retire_keys: Option<u64>) -> Self {
+        Self {
+            retire_keys,
+            ..self
         }
     }
 

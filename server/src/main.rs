@@ -1,6 +1,7 @@
 //! `countersign-server`: the log, for operators.
 #![forbid(unsafe_code)]
 
+mod keys_args;
 mod serve_args;
 mod upkeep_args;
 
@@ -45,7 +46,7 @@ enum Command {
         #[arg(long)]
         origin: String,
     },
-    /// Print the vkeys of a log, one a line.
+    /// Print the vkeys of a log that projects should list, one a line.
     Vkeys {
         /// The log's directory.
         #[arg(long)]
@@ -79,6 +80,9 @@ enum Command {
         #[command(flatten)]
         witnesses: serve_args::WitnessArgs,
     },
+    /// List the log's keys, and rotate them.
+    #[command(subcommand)]
+    Keys(keys_args::KeysCommand),
     /// List projects, and decide about them, on a running server.
     #[command(subcommand)]
     Project(Project),
@@ -210,6 +214,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         Command::Check(args) => return args.run(),
         Command::Export(args) => args.run(),
         Command::Import(args) => args.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Backup(args) => args.run(),
         Command::ReadStore { part, dir } => {
             countersign_server::check::store::print(part.into(), &dir)

@@ -68,7 +68,7 @@ pub(crate) fn recover(
         fold = sources.read(&mut index, fresh, || renewed(&path))?;
         Ok(())
     });
-    let view = View {
+    let mut view = View {
         size: head.size,
         root: head.root,
         note: head.checkpoint.clone(),
@@ -92,6 +92,12 @@ pub(crate) fn recover(
     let mut claimed = head.clone();
     if read_only.is_none() {
         claimed.epoch += 1;
+        if !keys.signed_by_all(&head.checkpoint) {
+            // Its keys were rotated since. The same tree, which was signed and is sound, is
+            // signed by those of now, so that nobody waits for the next entry.
+            claimed.checkpoint = keys.sign(head.size, head.root)?;
+            view.note.clone_from(&claimed.checkpoint);
+        }
         let step = HotBatch {
             head: claimed.clone(),
             entries: Vec::new(),
@@ -214,7 +220,7 @@ fn damaged(what: impl Into<String>) -> Error {
 }
 
 /// The signed checkpoint is the one that the hot state names.
-fn signed(head: &Head, keys: &LogKeys) -> Result<(), Error> {
+pub(crate) fn signed(head: &Head, keys: &LogKeys) -> Result<(), Error> {
     let checkpoint = keys.verify(&head.checkpoint)?;
     if checkpoint.size != head.size || checkpoint.root != head.root {
         return Err(damaged(

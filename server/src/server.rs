@@ -8,7 +8,6 @@ use crate::guard;
 use crate::high_water::HighWater;
 use crate::limits::{self, Limits, WORKERS};
 use crate::log::Log;
-use crate::logkeys::LogKeys;
 use crate::pending::Pending;
 use crate::publish::{self, Publishing};
 use crate::recheck::Recheck;
@@ -160,7 +159,9 @@ impl Server {
         guard::room_to_open(&data.layout).map_err(Error::NoRoom)?;
         let closed = closed::read(&data.layout)?.map(|closed| closed.reason);
         let private = data.layout.private();
-        let keys = LogKeys::load(&private, &data.origin)?;
+        let rotation = data.layout.read_marker()?.rotation;
+        let retire_keys = rotation.and_then(|r| r.until);
+        let keys = data.layout.keys()?;
         let mark = config.high_water.as_deref().map(HighWater::open);
         let mark = mark.transpose()?;
         let Recovered {
@@ -207,7 +208,10 @@ impl Server {
             published,
             read_only,
         );
-        let log = log.watched(&data.layout, &config.guard).frozen(closed);
+        let log = log
+            .watched(&data.layout, &config.guard)
+            .frozen(closed)
+            .retiring(retire_keys);
         let log = Arc::new(log.witnessed(config.witnesses.as_ref()));
         let witnesses = config.witnesses.as_ref();
         let publishing = witnesses.map(|w| Publishing::start(w, &log));

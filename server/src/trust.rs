@@ -3,6 +3,7 @@
 //! the document against the hash in a trust string.
 
 use crate::error::Error;
+use crate::rotation::whole_pairs;
 use crate::store::{Disk, StoreError, make_dir, write_durably};
 use ledger::trust::{TrustDocument, TrustError};
 use ledger::{Hash, from_hex32, hex32, sha256};
@@ -39,8 +40,10 @@ pub enum TrustRejection {
         /// The document's.
         got: String,
     },
-    /// Lists other keys than this log has.
-    #[error("the document does not list exactly this log's vkeys")]
+    /// Lists other keys than this log signs with, or one of a pair without the other.
+    #[error(
+        "the document does not list exactly this log's vkeys (while they are rotated: the new pair, the old one, or both)"
+    )]
     OtherKeys,
     /// Of a project that this log does not know under that name.
     #[error("no project {0} of that name is in this log or awaits admission")]
@@ -147,7 +150,8 @@ impl TrustDocuments {
         self.pending.join(hex32(project))
     }
 
-    /// Checks that `bytes` are a document of this log under `hash`.
+    /// Checks that `bytes` are a document of this log under `hash`: it lists `vkeys`, or whole
+    /// pairs of them.
     ///
     /// # Errors
     /// [`TrustRejection`].
@@ -171,12 +175,7 @@ impl TrustDocuments {
                 got: document.log.origin,
             });
         }
-        let sorted = |list: &[String]| {
-            let mut list = list.to_vec();
-            list.sort();
-            list
-        };
-        if sorted(&document.log.vkeys) != sorted(vkeys) {
+        if !whole_pairs(&document.log.vkeys, vkeys) {
             return Err(TrustRejection::OtherKeys);
         }
         Ok(document)

@@ -234,6 +234,9 @@ pub(crate) fn refused_to_fail_of(
         Refused::Quorum(_) => {
             "wait for the witnesses and fetch the bundle again; the policy decides how many it takes"
         }
+        Refused::LogKey(_) => {
+            "if the log rotates its keys: `countersign trust update POLICY` follows where the old keys still sign (else make the policy anew from the project's new trust string), and `countersign refresh FILE` renews a bundle from before; if it does not, do not use this file"
+        }
         Refused::Name(_) => {
             "name the artifact as released with --name, or use the bundle that belongs to this file"
         }

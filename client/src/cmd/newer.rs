@@ -52,6 +52,9 @@ impl Asked<'_> {
             return fail;
         }
         let code = crate::fail::UNCHECKED;
+        if matches!(why, Refused::LogKey(_)) {
+            return Fail { code, ..fail };
+        }
         Fail { code, ..fail }.hint("try again later; something else may be served there")
     }
 

@@ -4,15 +4,15 @@
 use super::files::{Known, Place};
 use super::report::{Heard, Report, Unchecked};
 use super::rest::{Hot, IndexRead};
-use super::{Expected, Options, files, keys, remember, rest, tree, walked};
-use crate::datadir::{Layout, Reading};
+use super::{Expected, Options, Signers, files, keys, remember, rest, tree, walked};
+use crate::datadir::{Layout, Marker, Reading};
 use crate::error::Error;
+use crate::logkeys::LogKeys;
 use crate::source::LogSource;
 use crate::store::FileBlobs;
 use ledger::fold::Fold;
 use std::path::Path;
 use tlog::checkpoint::Checkpoint;
-use tlog::vkey::VerifierKey;
 
 /// Checks the data directory `dir` into `report`.
 ///
@@ -47,6 +47,10 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
             return Ok(());
         }
         read => read?,
+    };
+    let keys = match options.vkeys.is_empty() {
+        true => Signers::a_pair(keys),
+        false => Signers::all(keys),
     };
     if name != marker.origin {
         let what = format!("it is of {:?}, the vkeys are {name:?}'s", marker.origin);
@@ -117,12 +121,16 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
         &mut report.heard,
     )?;
     let whole = walked.whole && walked.folded;
-    // Trust documents list all of the log's keys, whatever was given.
-    let all = marker.vkeys.as_ref().or(own.as_ref()).unwrap_or(vkeys);
+    // Trust documents list the log's own keys, whatever was given.
+    let all = match (&marker.vkeys, &own) {
+        (Some(_), _) => marker.all_vkeys(),
+        (None, Some(own)) => own.clone(),
+        (None, None) => vkeys.clone(),
+    };
     others(
         &layout,
-        &marker.origin,
-        all,
+        &marker,
+        &all,
         whole.then_some(&walked.fold),
         report,
     )?;
@@ -137,7 +145,7 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
 fn high_water(
     path: &Path,
     origin: &str,
-    keys: &[VerifierKey],
+    keys: &Signers,
     heard: &mut Heard,
 ) -> Result<Option<Checkpoint>, Unchecked> {
     let shown = path.display().to_string();
@@ -154,13 +162,13 @@ fn high_water(
 /// Everything in a data directory that is neither tiles nor a database.
 fn others(
     layout: &Layout,
-    origin: &str,
+    marker: &Marker,
     vkeys: &[String],
     fold: Option<&Fold>,
     report: &mut Report,
 ) -> Result<(), Unchecked> {
     let known = Known {
-        origin,
+        origin: &marker.origin,
         vkeys,
         fold,
         live: report.live,
@@ -170,21 +178,21 @@ fn others(
     let waiting = private.join("pending-trust");
     files::pending_trust(&waiting, "private/pending-trust/", &known, heard)?;
     files::pending(&private.join("pending"), "private/pending/", heard)?;
+    let keys = LogKeys::files(marker);
     let ours = [
         "public/tile",
         "public/trust",
         "private/hot",
         "private/index",
         "private/lock",
-        "private/log-ed25519.pem",
-        "private/log-p256.pem",
         "private/operator.sock",
         "private/pending",
         "private/pending-trust",
     ];
     for (dir, shown) in [(public, "public/"), (private, "private/")] {
         for (found, _) in files::listed(&dir, shown)? {
-            if !ours.contains(&found.shown.as_str()) {
+            let name = found.shown.strip_prefix("private/").unwrap_or_default();
+            if !ours.contains(&found.shown.as_str()) && !keys.iter().any(|key| key == name) {
                 heard.note("unknown-file", found.shown, "it was not looked at");
             }
         }

@@ -218,14 +218,14 @@ pub(super) fn marker(
 /// The log's keys load, are as they were written, and are those of `marker`.
 pub(super) fn keys(layout: &Layout, marker: &Marker, heard: &mut Heard) -> Option<Vec<String>> {
     let private = layout.private();
-    let keys = match LogKeys::load(&private, &marker.origin) {
+    let keys = match LogKeys::load(&private, marker) {
         Ok(keys) => keys,
         Err(e) => {
             heard.find("log-keys", "private", e);
             return None;
         }
     };
-    for (name, written) in LogKeys::as_written(&private) {
+    for (name, written) in LogKeys::as_written(&private, marker) {
         if !written {
             heard.find(
                 "log-keys",
@@ -247,6 +247,7 @@ pub(super) fn keys(layout: &Layout, marker: &Marker, heard: &mut Heard) -> Optio
 /// What is known of the log when its other files are looked at.
 pub(super) struct Known<'a> {
     pub(super) origin: &'a str,
+    /// Of every pair that signs or ever signed: documents of earlier pairs stay.
     pub(super) vkeys: &'a [String],
     /// The ledger's state, where every leaf could be folded.
     pub(super) fold: Option<&'a Fold>,

@@ -3,7 +3,7 @@
 use super::files::{self, Known, Place};
 use super::report::{Heard, Report, Unchecked};
 use super::tree::{self, TileDir};
-use super::{Expected, Options, keys, remember, walked};
+use super::{Expected, Options, Signers, keys, remember, walked};
 use crate::error::Error;
 use ledger::fold::Fold;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(super) fn check(dir: &Path, options: &Options, report: &mut Report) -> Resul
         Err(e) => return Err(Error::io(&path, &e).into()),
     };
     let heard = &mut report.heard;
-    let checkpoint = tree::checkpoint(heard, "checkpoint", &note, &origin, &keys);
+    let checkpoint = tree::checkpoint(heard, "checkpoint", &note, &origin, &Signers::all(keys));
     let Some(checkpoint) = checkpoint else {
         return Ok(());
     };
@@ -67,6 +67,10 @@ fn exported(
     };
     let listed = marker.as_ref().and_then(|m| m.vkeys.clone());
     let listed = listed.unwrap_or_else(|| given.to_vec());
+    // Documents of pairs that were retired stay.
+    let mut all = listed.clone();
+    let rotation = marker.as_ref().and_then(|m| m.rotation.as_ref());
+    all.extend(rotation.iter().flat_map(|r| r.retired.clone()));
     if marker.is_some_and(|m| m.origin != origin) || given.iter().any(|v| !listed.contains(v)) {
         heard.find(
             "log-json",
@@ -82,7 +86,7 @@ fn exported(
     }
     let known = Known {
         origin,
-        vkeys: &listed,
+        vkeys: &all,
         fold,
         live: false,
     };

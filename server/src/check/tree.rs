@@ -1,6 +1,7 @@
 //! A tlog-tiles directory (c2sp.org/tlog-tiles): a checkpoint, tiles and bundles, partial
 //! ones among them, as `export`, a mirror or `wget` makes it.
 
+use super::Signers;
 use super::report::Heard;
 use ledger::walk::{Source, Unreadable};
 use std::fs;
@@ -8,7 +9,6 @@ use std::path::{Path, PathBuf};
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
 use tlog::tile::{EntryTile, Tile};
-use tlog::vkey::VerifierKey;
 
 /// Reads tiles and bundles, full and partial, below a directory.
 #[derive(Debug, Clone)]
@@ -42,14 +42,14 @@ impl Source for TileDir {
     }
 }
 
-/// Checks that `note` is a checkpoint of `origin`, signed by every one of `keys`, and written
-/// as it is written and not otherwise. `None` where it says nothing to go on with.
+/// Checks that `note` is a checkpoint of `origin`, signed by every key of one set of `signers`,
+/// by none wrongly, and written as it is written and not otherwise. `None` where it says nothing to go on with.
 pub(super) fn checkpoint(
     heard: &mut Heard,
     path: &str,
     note: &[u8],
     origin: &str,
-    keys: &[VerifierKey],
+    signers: &Signers,
 ) -> Option<Checkpoint> {
     let parsed = match Note::parse(note) {
         Ok(parsed) => parsed,
@@ -58,15 +58,13 @@ pub(super) fn checkpoint(
             return None;
         }
     };
-    match parsed.verify(keys) {
+    match parsed.verify(&signers.keys) {
         Err(e) => heard.find(e.kind(), path, e),
         Ok(signed) => {
-            for (at, key) in keys.iter().enumerate() {
-                if !signed.iter().any(|s| s.key == at) {
-                    let id = hex::encode(key.key_id());
-                    let what = format!("the key {}+{id} has not signed it", key.name());
-                    heard.find("checkpoint-unsigned", path, what);
-                }
+            for key in signers.missing(&|at| signed.iter().any(|s| s.key == at)) {
+                let id = hex::encode(key.key_id());
+                let what = format!("the key {}+{id} has not signed it", key.name());
+                heard.find("checkpoint-unsigned", path, what);
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::{METRICS_TYPE, Page, Problem, Shared, blocking};
 use crate::admit::App;
 use crate::guard::Cause;
+use crate::log::unix_now;
 use crate::publish::{Outcome, Standing};
 use axum::extract::State;
 use axum::http::header;
@@ -14,7 +15,7 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Ready, and below it how each witness does, one a line.
+/// Ready, and below it how each witness does, one a line, and whether keys are rotated.
 pub async fn readyz(State(app): Shared) -> Result<String, Problem> {
     blocking(move || {
         app.log.may_sign()?;
@@ -24,6 +25,18 @@ pub async fn readyz(State(app): Shared) -> Result<String, Problem> {
             let _ = match &standing.outcome {
                 Outcome::Failed(kind, why) => writeln!(text, "witness {name}: {kind}: {why}"),
                 other => writeln!(text, "witness {name}: {}", other.word()),
+            };
+        }
+        if let Some(until) = app.log.retire_keys {
+            let _ = match unix_now() < until {
+                true => writeln!(
+                    text,
+                    "log keys: two pairs sign; the old one until {until} at least"
+                ),
+                false => writeln!(
+                    text,
+                    "log keys: two pairs sign; the old one is due to be retired"
+                ),
             };
         }
         Ok(text)
@@ -121,6 +134,10 @@ fn page(app: &App) -> String {
         m.recheck.left(),
     );
     witnesses(app, &mut page);
+    if let Some(until) = log.retire_keys {
+        let help = "From when on the old pair of log keys may be retired, Unix seconds.";
+        page.gauge("countersign_log_keys_retire_at_seconds", help, until);
+    }
     if let Some(free) = log.guard().free_bytes() {
         let help = "Bytes free on the fuller of the file systems of the data directory.";
         page.gauge("countersign_free_bytes", help, free);

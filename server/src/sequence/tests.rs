@@ -27,7 +27,7 @@ impl Hot for Broken {
 fn sequencer(dir: &std::path::Path) -> (DataDir, Sequencer) {
     init(dir, ORIGIN).unwrap();
     let data = DataDir::open(dir).unwrap();
-    let keys = LogKeys::load(&data.layout.private(), ORIGIN).unwrap();
+    let keys = data.layout.keys().unwrap();
     let found = recover(&data.layout, ORIGIN, &keys, None).unwrap();
     let (fold, edge) = (
         found.published.fold.clone(),

@@ -2,6 +2,7 @@
 //! junk, and count what it will. All that it says is signed, and proven by its own tree.
 
 use super::stub::{Answer, Request, get};
+use countersign_server::datadir::Layout;
 use countersign_server::logkeys::LogKeys;
 use keys::Ed25519Secret;
 use ledger::bundle::{Bundle, Head, Included};
@@ -52,7 +53,7 @@ impl Liar {
         let path = EntryTile { index: 0, width }.path();
         let entries = parse_bundle(&get(url, &format!("/{path}")), width).unwrap();
         let mut liar = Self {
-            keys: LogKeys::load(&data.join("private"), ORIGIN).unwrap(),
+            keys: Layout::new(&data).keys().unwrap(),
             fold: Fold::new(ORIGIN),
             leaves: Vec::new(),
             counted: Vec::new(),

@@ -110,6 +110,9 @@ impl Log<'_> {
             return fail;
         }
         let code = crate::fail::UNCHECKED;
+        if matches!(refused, Refused::LogKey(_)) {
+            return Fail { code, ..fail };
+        }
         Fail { code, ..fail }.hint("try again later; something else may be served there")
     }
 
