@@ -5,9 +5,11 @@
 use countersign::policy::Policy;
 use countersign_tests::bench::{Bench, ROOTS, bench};
 use countersign_tests::wire::{Connection, Place};
+use countersign_tests::{Process, binary, run};
 use serde_json::Value;
 use std::fs;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 use tlog::vkey::VerifierKey;
 
 /// `countersign-server keys …` on the stopped log; gives what it says as JSON.
@@ -198,4 +200,91 @@ fn old_and_new_clients_work_while_the_keys_are_rotated() {
     let said = bench.server(&["check", "--quiet"]);
     let text = String::from_utf8(said.out).unwrap();
     assert_eq!(said.code, 0, "{text}{}", said.err);
+}
+
+/// Serves the log, whose checkpoints the witnesses in the file `witnesses` cosign.
+fn serve_witnessed(bench: &mut Bench) {
+    let mut command = Command::new(binary("countersign-server").unwrap());
+    let address = bench.url.strip_prefix("http://").unwrap();
+    command
+        .args(["serve", "--admit", "open", "--data", "log", "--witnesses"])
+        .args(["witnesses", "--listen", address])
+        .current_dir(bench.dir.path());
+    bench.server = Some(Process::start(command).unwrap());
+}
+
+/// Waits until the log says this at /readyz.
+fn says(bench: &Bench, what: &str) {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = fetched(&bench.url, "/readyz");
+        if answer.contains(what) {
+            return;
+        }
+        assert!(Instant::now() < end, "want {what}: {answer}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn witness(bench: &Bench, args: &str) -> String {
+    let mut command = Command::new(binary("countersign-witness").unwrap());
+    command
+        .args(args.split_whitespace())
+        .current_dir(bench.dir.path());
+    let said = run(command).unwrap();
+    assert_eq!(said.code, 0, "{args}\n{}", said.err);
+    String::from_utf8(said.out).unwrap().trim().to_owned()
+}
+
+fn add_log(bench: &Bench, value: &Value) {
+    let vkeys: Vec<String> = vkeys(value).iter().map(ToString::to_string).collect();
+    witness(bench, &format!("add-log --data w {}", vkeys.join(" ")));
+}
+
+#[test]
+fn a_witness_goes_on_by_the_old_keys_and_needs_the_new_ones_once_those_are_retired() {
+    let mut bench = bench();
+    bench.stop();
+    let old = keys(&bench, &["list"])["current"]["vkeys"].clone();
+    let vkey = witness(&bench, "init --data w --name w.example");
+    add_log(&bench, &old);
+    let mut serve = Command::new(binary("countersign-witness").unwrap());
+    serve
+        .args(["serve", "--data", "w", "--listen", "127.0.0.1:0"])
+        .current_dir(bench.dir.path());
+    let running = Process::start(serve).unwrap();
+    let witnesses = |url: &str| format!("witness W {vkey}{url}\nquorum W\n");
+    let asked = witnesses(&format!(" {}", running.url));
+    fs::write(bench.path("witnesses"), asked).unwrap();
+    let text = fs::read_to_string(bench.path("policy.toml")).unwrap();
+    let mut cosigned = Policy::parse_toml(&text).unwrap();
+    cosigned.witnesses_text = witnesses("");
+    fs::write(bench.path("policy.toml"), cosigned.to_toml().unwrap()).unwrap();
+
+    serve_witnessed(&mut bench);
+    says(&bench, "ready\n");
+    bench.published("1.0", "release1");
+    bench.stop();
+    let new = keys(&bench, &["rotate", "--overlap-days", "0"])["current"]["vkeys"].clone();
+    policy(&bench, "new.toml", vkeys(&new));
+    // The witness verifies by the keys that it knows; it ignores the others.
+    serve_witnessed(&mut bench);
+    says(&bench, "ready\n");
+    bench.published("2.0", "release1");
+    bench.ok("verify tool-2.0");
+    bench.ok("verify tool-2.0 --policy new.toml");
+    bench.stop();
+    assert_eq!(keys(&bench, &["list"])["retiring"]["due"], true);
+    keys(&bench, &["retire"]);
+
+    // It knows none of the keys that sign now, and cosigns nothing, until it is told them.
+    copy(&bench, "new.toml", "policy.toml");
+    serve_witnessed(&mut bench);
+    says(&bench, "does not trust this log's keys");
+    assert!(fetched(&bench.url, "/readyz").starts_with("503"));
+    add_log(&bench, &new);
+    says(&bench, "ready\n");
+    bench.published("3.0", "release1");
+    bench.ok("verify tool-3.0");
+    bench.ok("verify tool-1.0 --online");
 }

@@ -11,7 +11,7 @@ use ::keys::{PublicKey, SecretKey, Signer as _};
 use clap::Args;
 use ledger::sha256;
 use ledger::statement::Project;
-use ledger::trust::TrustDocument;
+use ledger::trust::{TrustDocument, TrustString};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -108,6 +108,13 @@ pub fn run(args: &UpdateArgs) -> Result<(), Fail> {
     }
     let what = format!("updated: {} is at version {}", next.name, next.version);
     said_line(&args.say, &said, &what);
+    if let Some(document) = &document {
+        let string = TrustString::of(document);
+        let string = string.map_err(|e| Fail::usage("encoding", e.to_string()))?;
+        eprintln!(
+            "once the log has it, publish this trust string outside the log and its storage, in the place of the one before:\n{string}"
+        );
+    }
     Ok(())
 }
 
