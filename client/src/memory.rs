@@ -171,23 +171,7 @@ impl Memory {
         if known == *self {
             return Ok(());
         }
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        let name = PathBuf::from(name);
-        let io = |source| MemoryError::Unwritable {
-            path: name.clone(),
-            source,
-        };
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(io)?;
-        }
-        let lock = std::fs::File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&name)
-            .map_err(io)?;
-        lock.lock().map_err(io)?;
+        let _lock = lock(path)?;
         let mut newest = Self::load(path)?;
         let before = newest.clone();
         learn(&mut newest);
@@ -236,6 +220,31 @@ impl Memory {
             *head = proven.clone();
         }
     }
+}
+
+/// Takes the lock of the memory at `path`, for as long as the file is open.
+///
+/// # Errors
+/// [`MemoryError::Unwritable`].
+pub(crate) fn lock(path: &Path) -> Result<std::fs::File, MemoryError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let io = |source| MemoryError::Unwritable {
+        path: name.clone(),
+        source,
+    };
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).map_err(io)?;
+    }
+    let lock = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(io)?;
+    lock.lock().map_err(io)?;
+    Ok(lock)
 }
 
 /// A newer head is remembered only where it withdraws the same.

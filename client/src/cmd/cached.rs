@@ -6,7 +6,7 @@
 
 use super::common::{now, warn_once, write_private};
 use crate::fail::Fail;
-use crate::memory::Memory;
+use crate::memory::{Memory, lock};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::verify::{Artifact, Verdict, Wanted, verify};
 use clap::Args;
@@ -160,8 +160,16 @@ impl Verified<'_> {
             return Ok(());
         }
         let path = place(state, &self.artifact.sha256);
+        if read(&path).is_ok_and(|there| there.as_ref() == Some(&bytes)) {
+            return Ok(());
+        }
+        // So that of two processes the one with the older view does not write last.
+        let _lock = lock(state).map_err(|e| {
+            Fail::usage("state-unwritable", e.to_string())
+                .hint("give --state FILE in a directory that can be written, or --no-cache")
+        })?;
         if let Ok(Some(there)) = read(&path)
-            && (there == bytes || self.no_older(&there))
+            && self.no_older(&there)
         {
             return Ok(());
         }
