@@ -8,6 +8,8 @@ use ledger::{Hash, b64, json, sha256};
 use serde_json::{Value, json};
 
 type Named = (&'static str, Folder);
+/// Makes a signature of r and s.
+type Encode<'a> = &'a dyn Fn(&[u8], &[u8]) -> Vec<u8>;
 
 pub fn folders() -> Vec<Named> {
     let mut all = borrowed();
@@ -118,7 +120,7 @@ fn minus(a: &[u8], b: &[u8]) -> Vec<u8> {
 fn signatures() -> Vec<Named> {
     const ORDER: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
     let order = hex::decode(ORDER).unwrap();
-    let parts = |f: &dyn Fn(&[u8], &[u8]) -> Vec<u8>| {
+    let parts = |f: Encode<'_>| {
         with_signature(|_, _, sig| {
             let (r, rest) = integer(&sig[2..]);
             f(r, integer(rest).0)
