@@ -7,6 +7,7 @@ mod destination;
 mod network;
 mod storage;
 mod terminal;
+mod witness;
 
 use countersign_tests::attacks::{self, Attack, FAMILIES, Outcome, Weaken};
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ fn scripts() -> Vec<(&'static str, Script)> {
         network::SCRIPTS,
         destination::SCRIPTS,
         terminal::SCRIPTS,
+        witness::SCRIPTS,
     ]
     .concat()
 }

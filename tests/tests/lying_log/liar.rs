@@ -53,7 +53,7 @@ impl Liar {
         let path = EntryTile { index: 0, width }.path();
         let entries = parse_bundle(&get(url, &format!("/{path}")), width).unwrap();
         let mut liar = Self {
-            keys: Layout::new(&data).keys().unwrap(),
+            keys: Layout::new(data).keys().unwrap(),
             fold: Fold::new(ORIGIN),
             leaves: Vec::new(),
             counted: Vec::new(),
