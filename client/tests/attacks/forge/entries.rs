@@ -269,9 +269,13 @@ fn text() -> Vec<Named> {
     let unknown = Folder::genuine().edited(|v| v["verified"] = true.into());
     let newer = Folder::genuine().edited(|v| v["apiVersion"] = "countersign/v2".into());
 
-    // The release's key has signed a payload that names two projects.
+    // The release's key has signed a payload with another behind it, and one that names two
+    // projects.
     let liar = Liar::known();
     let plan = liar.plan();
+    let surplus = [&plan.release.payload[..], b"{}"].concat();
+    let surplus = Envelope::sign(surplus, &[&liar.release]).unwrap();
+    let surplus = logged(&liar, &plan, &surplus.to_json(), &surplus.pae_hash());
     let payload = String::from_utf8(plan.release.payload.clone()).unwrap();
     let other = format!("\"packageId\":\"{}\",\"packageId\":", "7".repeat(64));
     let payload = payload.replacen("\"packageId\":", &other, 1).into_bytes();
@@ -283,5 +287,6 @@ fn text() -> Vec<Named> {
         ("bundle-with-an-unknown-field", unknown),
         ("bundle-of-a-newer-version", newer),
         ("payload-with-a-name-twice", ambiguous),
+        ("payload-with-bytes-behind", surplus),
     ]
 }
