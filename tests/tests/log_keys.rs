@@ -132,7 +132,17 @@ fn old_and_new_clients_work_while_the_keys_are_rotated() {
     let all = [new.clone(), old.clone()].concat();
     policy(&bench, "all.toml", all);
     bench.ok(&recommend("all.toml"));
-    bench.ok(&recommend("new.toml"));
+    let said = bench.client(&recommend("new.toml"));
+    assert_eq!(said.code, 0, "{}", said.err);
+    // Who comes now begins with the new keys.
+    let string = said.err.lines().find(|l| l.starts_with("countersign1:"));
+    let fresh = format!(
+        "trust init {} --out fresh.toml --log {}",
+        string.unwrap(),
+        bench.url
+    );
+    bench.ok(&fresh);
+    bench.ok("verify tool-2.0 --policy fresh.toml");
 
     // A client follows, and is asked.
     let said = bench.refused(2, "not-confirmed", "trust update client.toml");
