@@ -50,6 +50,14 @@ fn the_corpus_is_whole() {
     let missing: Vec<&&str> = FAMILIES.iter().filter(|f| !families.contains(*f)).collect();
     assert!(missing.is_empty(), "no attack of {missing:?}");
     assert!(attacks.len() >= 60, "{} attacks", attacks.len());
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/attacks.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for name in attacks.keys() {
+        assert!(
+            page.contains(&format!("[{name}]")),
+            "docs/attacks.md has no {name}"
+        );
+    }
     for (name, _) in scripts() {
         assert!(
             attacks.get(name).is_some_and(|a| a.script),
