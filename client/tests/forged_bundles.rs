@@ -280,7 +280,7 @@ fn a_first_checkpoint_by_keys_of_yesterday_is_part_of_a_signed_view() {
     assert_eq!(liar.kind_of(&bundle, plan.id), "verified");
     // By itself it is worth nothing.
     let bundle = resign(liar.bundle(&liar.plan()));
-    assert_eq!(liar.kind_of(&bundle, plan.id), "checkpoint-invalid");
+    assert_eq!(liar.kind_of(&bundle, plan.id), "log-key-missing");
 }
 
 #[test]
