@@ -91,7 +91,7 @@ impl Desk {
         let (state, standing) = State::open(&self.path(), &self.vkey).unwrap();
         let (standing, metrics) = (Arc::new(standing), Arc::new(Metrics::default()));
         let steps = Arc::new(Mutex::new(Vec::new()));
-        let times = Mutex::new(clock.to_vec().into_iter());
+        let times = Mutex::new(Vec::from(clock).into_iter());
         let (queue, jobs) = Queue::new(bodies.len());
         let mut replies = Vec::new();
         for body in bodies {
