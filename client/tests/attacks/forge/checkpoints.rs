@@ -1,7 +1,7 @@
 //! Of checkpoints: signature lines, log keys, cosignatures, quorums, split views.
 
 use super::{DAY, Folder, cosignature, seen};
-use crate::forger::{Liar, ORIGIN, T, known_ed25519};
+use crate::forger::{Liar, ORIGIN, Plan, T, known_ed25519};
 use keys::Ed25519Secret;
 use tlog::note::{Note, NoteSignature};
 use tlog::vkey::VerifierKey;
@@ -145,7 +145,11 @@ impl Three {
 
     /// The genuine bundle, cosigned by those who have a time.
     fn folder(&self, groups: &str, times: [Option<u64>; 3]) -> Folder {
-        let signed = Folder::genuine().signed(|n| {
+        self.cosigned(Folder::genuine(), groups, times)
+    }
+
+    fn cosigned(&self, folder: Folder, groups: &str, times: [Option<u64>; 3]) -> Folder {
+        let signed = folder.signed(|n| {
             n.signatures.truncate(2);
             for (i, time) in times.into_iter().enumerate() {
                 let name = ["a.example", "b.example", "c.example"][i];
@@ -163,7 +167,16 @@ fn quorums() -> Vec<Named> {
     let three = Three::new();
     let two_of_three = "group Q 2 A B C\nquorum Q";
     let nested = "group AB any A B\ngroup Q all AB C\nquorum Q";
-    let young = three.folder(two_of_three, [Some(T - 30 * DAY), Some(T + 1), Some(T + 2)]);
+    // The log dates the entry back as far as its one witness does.
+    let backdated = Plan {
+        release_time: T - 30 * DAY,
+        ..Liar::known().plan()
+    };
+    let young = three.cosigned(
+        Folder::of(&Liar::known(), &backdated),
+        two_of_three,
+        [Some(T - 30 * DAY), Some(T + 1), Some(T + 2)],
+    );
     let old = three.folder(two_of_three, [Some(T + 9 * DAY), Some(T + 1), Some(T + 2)]);
 
     // The policy of somebody who was told of two witnesses; it is one, and it signs for both.
