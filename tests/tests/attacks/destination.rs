@@ -1,8 +1,9 @@
 //! Where a verified file is put.
 
 use crate::Script;
-use crate::storage::{outcome, storage};
+use crate::storage::{files, outcome, storage};
 use countersign_tests::attacks::Outcome;
+use countersign_tests::hostile::{Hostile, whole};
 
 /// The scripts here.
 pub const SCRIPTS: &[(&str, Script)] = &[
@@ -33,14 +34,18 @@ fn through_a_link() -> Outcome {
 }
 
 fn name_with_a_directory() -> Outcome {
-    let (bench, storage) = storage();
+    let (bench, _) = storage();
     std::fs::create_dir(bench.path("else")).unwrap();
-    std::fs::create_dir(bench.path("storage/else")).unwrap();
-    for file in ["tool-1.0", "tool-1.0.bundle"] {
-        let to = file.replace("tool-1.0", "storage/else%2Ftool");
-        std::fs::copy(bench.path(file), bench.path(&to)).unwrap();
-    }
-    let said = bench.client(&format!("get {}/else%2Ftool --version 1.0", storage.url));
+    let (tool, bundle) = files(&bench);
+    let server = Hostile::new(move |path, out| {
+        let body = if path.ends_with(".bundle") {
+            &bundle
+        } else {
+            &tool
+        };
+        whole(out, body)
+    });
+    let said = bench.client(&format!("get {}/else%2Ftool --version 1.0", server.url));
     let there = bench.path("else/tool").exists();
     outcome(&said, there.then(|| "it lies in another directory".into()))
 }
