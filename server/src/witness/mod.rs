@@ -22,6 +22,7 @@ pub mod dir;
 pub mod evidence;
 pub mod http;
 pub mod logs;
+pub mod mark;
 pub mod metrics;
 pub mod server;
 pub mod state;

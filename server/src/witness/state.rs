@@ -4,18 +4,20 @@
 //!
 //! - `w`: the witness's vkey, so that state which was lost, or is another's, is noticed;
 //! - `c` ‖ SHA-256(origin): `{pieces, root, size, time}` as JSON;
-//! - `n` ‖ SHA-256(origin) ‖ number (u16, big-endian): a piece of the note.
+//! - `n` ‖ SHA-256(origin) ‖ number (u16, big-endian): a piece of the note;
+//! - `t`: how much was committed, as the mark beside the state has it ([`super::mark`]).
 //!
 //! A commit is a compare-and-swap of all its records in one transaction, flushed and synced. The
 //! memory follows the disk: nobody sees there what could still be lost.
 
+use super::mark::{Mark, Tally};
 use crate::error::Error;
 use crate::store::{Disk, PIECE, StoreError, Synced, failed, hash_text};
 use serde::{Deserialize, Serialize};
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 use std::collections::HashMap;
-use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tlog::Hash;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
@@ -26,6 +28,7 @@ const CACHE: u64 = 16 << 20;
 const WITNESS: &[u8] = b"w";
 const RECORD: u8 = b'c';
 const NOTE: u8 = b'n';
+const TALLY: &[u8] = b"t";
 
 /// What was cosigned last of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +77,8 @@ pub trait Commit: Send + 'static {
 /// What was cosigned last of each log.
 pub struct State {
     sled: Synced,
+    mark: Mark,
+    tally: Mutex<Tally>,
 }
 
 /// What was cosigned last of each log, in memory, for everybody to read.
@@ -86,6 +91,11 @@ fn record_key(log: &Hash) -> Vec<u8> {
 
 fn piece_key(log: &Hash, number: u16) -> Vec<u8> {
     [&[NOTE], log.as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// The mark of the state at `path`.
+fn mark_of(path: &Path) -> PathBuf {
+    path.with_extension("mark")
 }
 
 fn pieces(latest: &Latest) -> Result<u16, StoreError> {
@@ -110,14 +120,17 @@ impl State {
     pub fn create(path: &Path, witness: &VerifierKey) -> Result<(), Error> {
         let sled = Synced::open_on(Disk, path, CACHE)?;
         let vkey = witness.to_string();
+        let tally = Tally::default();
         sled.db.insert(WITNESS, vkey.as_bytes()).map_err(failed)?;
-        Ok(sled.flush()?)
+        sled.db.insert(TALLY, tally.to_bytes()).map_err(failed)?;
+        sled.flush()?;
+        Ok(Mark::open(&mark_of(path))?.write(tally)?)
     }
 
     /// Opens the state of a witness and reads all of it; every cosignature is verified.
     ///
     /// # Errors
-    /// [`Error`] where it is missing, another witness's, or damaged.
+    /// [`Error`] where it is missing, another witness's, damaged, or older than its mark.
     pub fn open(path: &Path, witness: &VerifierKey) -> Result<(Self, Standing), Error> {
         let lost = |what: &str| {
             Error::witness(
@@ -138,6 +151,7 @@ impl State {
             None => return Err(lost("the witness's state is empty")),
         }
         let mut all = HashMap::new();
+        let mut sum = Tally::default();
         for row in sled.db.scan_prefix([RECORD]) {
             let (key, value) = row.map_err(failed)?;
             let log = key.get(1..).and_then(|h| Hash::try_from(h).ok());
@@ -149,9 +163,50 @@ impl State {
                 );
                 lost(&what)
             })?;
+            sum.add(&log, &value);
             all.insert(log, Arc::new(latest));
         }
-        Ok((Self { sled }, Standing(RwLock::new(all))))
+        let mark = Mark::open(&mark_of(path))?;
+        let (stored, marked) = (sled.db.get(TALLY).map_err(failed)?, mark.read()?);
+        let tally = match (&stored, marked) {
+            (Some(stored), Some(_)) => Tally::from_bytes(stored),
+            // Made before there were marks: from now on it has one.
+            (None, None) => Some(sum),
+            _ => None,
+        };
+        let mark_file = mark_of(path);
+        let tally = tally.ok_or_else(|| {
+            lost(&format!(
+                "of the witness's state and its mark, {}, one is missing or damaged",
+                mark_file.display()
+            ))
+        })?;
+        if tally.sum != sum.sum {
+            return Err(lost(
+                "records of the witness's state are missing or damaged",
+            ));
+        }
+        // A commit is in the state first: after a crash the state may be one ahead, and nobody was
+        // answered about that one.
+        if let Some(m) =
+            marked.filter(|m| *m != tally && m.number.checked_add(1) != Some(tally.number))
+        {
+            return Err(lost(&format!(
+                "the witness's state ends at commit {}, and commit {} was answered: it is damaged, or an old copy",
+                tally.number, m.number
+            )));
+        }
+        if stored.is_none() {
+            sled.db.insert(TALLY, tally.to_bytes()).map_err(failed)?;
+            sled.flush()?;
+        }
+        mark.write(tally)?;
+        let state = Self {
+            sled,
+            mark,
+            tally: Mutex::new(tally),
+        };
+        Ok((state, Standing(RwLock::new(all))))
     }
 }
 
@@ -182,11 +237,19 @@ impl Commit for State {
     fn commit(&self, steps: &[Step]) -> Result<(), StoreError> {
         let mut swaps = Vec::with_capacity(steps.len());
         let mut pieces_before = Vec::with_capacity(steps.len());
+        // One thread commits; whoever came second would wait for the first.
+        let mut standing = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tally = *standing;
+        tally.number += 1;
         for Step { log, from, to } in steps {
             let from = from.as_deref();
-            let before = from.map(record).transpose()?;
+            let (before, after) = (from.map(record).transpose()?, record(to)?);
             pieces_before.push(from.map(pieces).transpose()?.unwrap_or(0));
-            swaps.push((record_key(log), before, record(to)?));
+            if let Some(before) = &before {
+                tally.remove(log, before);
+            }
+            tally.add(log, &after);
+            swaps.push((record_key(log), before, after));
         }
         let outcome = self.sled.db.transaction(|t| {
             for (step, (key, before, after)) in steps.iter().zip(&swaps) {
@@ -200,6 +263,7 @@ impl Commit for State {
                     }));
                 }
             }
+            t.insert(TALLY, tally.to_bytes())?;
             for (step, before) in steps.iter().zip(&pieces_before) {
                 let mut count = 0;
                 for (number, piece) in (0u16..).zip(step.to.note.as_bytes().chunks(PIECE)) {
@@ -213,7 +277,12 @@ impl Commit for State {
             Ok(())
         });
         match outcome {
-            Ok(()) => self.sled.flush(),
+            Ok(()) => {
+                self.sled.flush()?;
+                self.mark.write(tally)?;
+                *standing = tally;
+                Ok(())
+            }
             Err(TransactionError::Abort(e)) => Err(e),
             Err(TransactionError::Storage(e)) => Err(failed(e)),
         }

@@ -8,6 +8,7 @@ mod played;
 
 mod batch;
 mod bench;
+mod damage;
 mod disk;
 mod durable;
 mod evidence;
