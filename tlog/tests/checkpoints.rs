@@ -314,3 +314,15 @@ proptest! {
         prop_assert_eq!(cosignature::decode(&encoded).unwrap(), (time, signature));
     }
 }
+
+#[test]
+fn an_empty_line_is_told_by_its_number_from_one() {
+    let root = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let line = |text: String| match Checkpoint::parse(&text) {
+        Err(tlog::checkpoint::CheckpointError::EmptyLine { line }) => line,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(line(format!("\n0\n{root}\n")), 1);
+    assert_eq!(line(format!("log.example\n\n{root}\n")), 2);
+    assert_eq!(line(format!("log.example\n0\n{root}\n\nmore\n")), 4);
+}

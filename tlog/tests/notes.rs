@@ -402,3 +402,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn signature_lines_are_not_read_beyond_the_largest_note() {
+    for more in [1, 100] {
+        let lines = "x".repeat(MAX_NOTE_BYTES + more);
+        let got = lines.len();
+        let refused = parse_signatures(&lines).unwrap_err();
+        assert_eq!(refused, NoteError::TooLarge { got });
+    }
+}
