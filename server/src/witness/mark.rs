@@ -11,7 +11,7 @@
 
 use crate::store::{StoreError, failed};
 use std::fs::{File, OpenOptions};
-use std::io::{Error as IoError, ErrorKind};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use tlog::Hash;
@@ -96,19 +96,20 @@ impl Mark {
     /// # Errors
     /// [`StoreError`] where it cannot be read.
     pub fn read(&self) -> Result<Option<Tally>, StoreError> {
-        let mut newest: Option<Tally> = None;
-        for slot in 0..2 {
-            let mut bytes = [0; SLOT];
-            match self.0.read_exact_at(&mut bytes, slot * APART) {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::UnexpectedEof => continue,
-                Err(e) => return Err(failed(e)),
-            }
-            let (body, sum) = bytes.split_at(SLOT - 32);
-            let tally = Tally::from_bytes(body).filter(|_| sha256(body) == sum);
-            newest = newest.max_by_number(tally);
+        let slots = [self.slot(0)?, self.slot(1)?];
+        Ok(slots.into_iter().flatten().max_by_key(|t| t.number))
+    }
+
+    /// A slot, where it is whole.
+    fn slot(&self, slot: u64) -> Result<Option<Tally>, StoreError> {
+        let mut bytes = [0; SLOT];
+        match self.0.read_exact_at(&mut bytes, slot * APART) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+            Err(e) => return Err(failed(e)),
         }
-        Ok(newest)
+        let (body, sum) = bytes.split_at(SLOT - 32);
+        Ok(Tally::from_bytes(body).filter(|_| sha256(body) == sum))
     }
 
     /// Writes the tally of a commit; durable when it returns.
@@ -120,21 +121,7 @@ impl Mark {
         let bytes = [body.as_slice(), &sha256(&body)].concat();
         let at = tally.number % 2 * APART;
         let written = self.0.write_all_at(&bytes, at);
-        let synced: Result<(), IoError> = written.and_then(|()| self.0.sync_data());
-        synced.map_err(failed)
-    }
-}
-
-trait Newer {
-    fn max_by_number(self, other: Self) -> Self;
-}
-
-impl Newer for Option<Tally> {
-    fn max_by_number(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(a), Some(b)) if b.number <= a.number => Some(a),
-            (a, b) => b.or(a),
-        }
+        written.and_then(|()| self.0.sync_data()).map_err(failed)
     }
 }
 

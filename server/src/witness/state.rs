@@ -166,7 +166,8 @@ impl State {
             sum.add(&log, &value);
             all.insert(log, Arc::new(latest));
         }
-        let mark = Mark::open(&mark_of(path))?;
+        let mark_file = mark_of(path);
+        let mark = Mark::open(&mark_file)?;
         let (stored, marked) = (sled.db.get(TALLY).map_err(failed)?, mark.read()?);
         let tally = match (&stored, marked) {
             (Some(stored), Some(_)) => Tally::from_bytes(stored),
@@ -174,7 +175,6 @@ impl State {
             (None, None) => Some(sum),
             _ => None,
         };
-        let mark_file = mark_of(path);
         let tally = tally.ok_or_else(|| {
             lost(&format!(
                 "of the witness's state and its mark, {}, one is missing or damaged",
