@@ -34,6 +34,7 @@ pub mod cmd;
 pub mod fail;
 pub mod fetch;
 pub mod memory;
+pub mod monitor;
 pub mod place;
 pub mod policy;
 pub mod refused;
