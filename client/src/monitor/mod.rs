@@ -10,5 +10,6 @@
 //! - The service runs all this on a few threads.
 
 pub mod alert;
+pub mod book;
 pub mod config;
 pub mod task;

@@ -36,6 +36,8 @@ pub struct Poll {
     /// Whether everything that this poll was to look at was looked at. Where not, what was found
     /// before and passes is not over yet.
     pub whole: bool,
+    /// Whether there is more to do at once: a backlog is taken in steps, each committed.
+    pub again: bool,
 }
 
 /// Something expected, for the record file.
