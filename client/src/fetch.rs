@@ -20,6 +20,8 @@ const RESPONSE: Duration = Duration::from_secs(120);
 const SMALL_BODY: Duration = Duration::from_secs(120);
 /// For any single read of a download: one that stalls ends, one that is slow goes on.
 const STALL: Duration = Duration::from_secs(60);
+/// For somebody who is told something.
+const TOLD: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: u32 = 5;
 
 /// An HTTP client.
@@ -163,6 +165,34 @@ impl Fetcher {
         max: usize,
     ) -> Result<(u16, Vec<u8>), Fail> {
         self.send(self.agent.post(url), url, content_type, body, max)
+    }
+
+    /// Posts JSON with further headers to a place that is told something: within seconds, and
+    /// following no redirect, which would lead the message elsewhere. Returns the status.
+    ///
+    /// # Errors
+    /// Exit code 3 where there is no answer.
+    pub fn post_with(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        max: usize,
+    ) -> Result<u16, Fail> {
+        let mut request = self.agent.post(url).content_type("application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request
+            .config()
+            .max_redirects(0)
+            .timeout_global(Some(TOLD))
+            .build();
+        let response = request.send(body).map_err(|e| failed(url, &e))?;
+        let status = response.status().as_u16();
+        // What it says is of no interest; that it was read lets the connection be used again.
+        let _ = read_body(url, response, max);
+        Ok(status)
     }
 
     /// Puts `body`; else as [`Fetcher::post`].

@@ -1,6 +1,7 @@
-//! SHA-256 over a stream, by aws-lc-rs.
+//! SHA-256 over a stream, and HMAC with it, by aws-lc-rs.
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
+use aws_lc_rs::hmac;
 
 /// Hashes bytes as they come.
 #[derive(Clone)]
@@ -34,6 +35,13 @@ impl Sha256Stream {
 /// SHA-256 of `bytes`.
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     fixed(digest(&SHA256, bytes).as_ref())
+}
+
+/// HMAC-SHA256 (RFC 2104) of `message` under `key`.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    fixed(hmac::sign(&key, message).as_ref())
 }
 
 fn fixed(bytes: &[u8]) -> [u8; 32] {

@@ -12,7 +12,7 @@ pub mod low_s;
 mod public;
 mod secret;
 
-pub use digest::Sha256Stream;
+pub use digest::{Sha256Stream, hmac_sha256};
 pub use ed25519::{Ed25519Secret, verify_ed25519};
 pub use public::{KeyId, PublicKey, SignatureError};
 pub use secret::{SecretKey, SignError, Signer};

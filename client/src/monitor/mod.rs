@@ -3,13 +3,16 @@
 //!
 //! - A [`task::Task`] looks at one thing — a project in a log, a witness, an address — and says
 //!   what it found as [`alert::Finding`]s.
-//! - The book keeps what was found, durable before a task's progress is: an alert may be
+//! - The [`book`] keeps what was found, durable before a task's progress is: an alert may be
 //!   raised twice after a crash, which its id hides, and is never lost.
-//! - Sinks carry alerts to people, again and again until somebody acknowledges them, and
+//! - [`sinks`] carry alerts to people, again and again until somebody acknowledges them, and
 //!   prove once a day that they still do.
-//! - The service runs all this on a few threads.
+//! - The [`service`] runs all this on a few threads.
 
 pub mod alert;
 pub mod book;
 pub mod config;
+pub mod metrics;
+pub mod service;
+pub mod sinks;
 pub mod task;
