@@ -49,6 +49,8 @@ enum Command {
     /// Read and check any tlog-tiles log
     #[command(subcommand)]
     Log(cmd::log::LogCommand),
+    /// Follow logs, watch what is served, and tell people of what they did not expect
+    Monitor(cmd::monitor::MonitorArgs),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -100,6 +102,11 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Releases(a) => cmd::releases::run(a),
         Command::Get(a) => cmd::get::run(a),
         Command::Log(c) => cmd::log::run(c),
+        // Its codes say how grave the gravest alert is.
+        Command::Monitor(a) => match cmd::monitor::run(a) {
+            Ok(code) => return i32::from(code),
+            Err(fail) => Err(fail),
+        },
         Command::Run(a) => {
             return match cmd::run::run(a) {
                 Ok(code) => code,

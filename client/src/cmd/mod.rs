@@ -12,6 +12,7 @@ mod history;
 pub mod keys;
 mod learn;
 pub mod log;
+pub mod monitor;
 mod newer;
 mod prepared;
 pub mod project;

@@ -65,6 +65,17 @@ impl Metrics {
         polled.min().unwrap_or(self.started)
     }
 
+    /// The tasks whose last poll is older than three of their intervals, a minute at least.
+    #[must_use]
+    pub fn late(&self, now: u64) -> Vec<String> {
+        let late = |of: &Of| {
+            let allowed = of.every.saturating_mul(3).max(60);
+            now > of.polled.max(self.started).saturating_add(allowed)
+        };
+        let tasks = self.tasks.iter().filter(|(_, of)| late(of));
+        tasks.map(|(task, _)| crate::fail::visible(task)).collect()
+    }
+
     /// The text.
     #[must_use]
     pub fn text(&self, book: &Book, sinks: &[String], now: u64) -> String {
@@ -244,6 +255,8 @@ mod tests {
         }
         let own = |l: &str| l.starts_with("# ") || l.starts_with("countersign_monitor_");
         assert!(text.lines().all(own), "{text}");
+        assert_eq!(metrics.late(270), Vec::<String>::new());
+        assert_eq!(metrics.late(271), ["u"]);
         assert!(
             text.contains("origin=\"a\\\"\u{fffd}} 1\u{fffd}\"} 7"),
             "{text}"

@@ -12,6 +12,7 @@
 pub mod alert;
 pub mod book;
 pub mod config;
+pub mod listen;
 pub mod metrics;
 pub mod service;
 pub mod sinks;

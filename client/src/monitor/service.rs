@@ -155,6 +155,18 @@ impl Service {
         metrics.text(&book, &names, now())
     }
 
+    /// The book, as it stands.
+    pub fn book(&self) -> std::sync::MutexGuard<'_, Book> {
+        held(&self.book)
+    }
+
+    /// Tasks whose last poll is older than three of their intervals.
+    #[must_use]
+    pub fn late(&self) -> Vec<String> {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.late(now())
+    }
+
     fn write_metrics(&self) {
         let Some(path) = &self.config.metrics_file else {
             return;

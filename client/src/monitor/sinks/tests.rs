@@ -3,7 +3,7 @@ use super::*;
 use crate::monitor::book::Why;
 
 const RULES: Alerts = Alerts {
-    repeat_after: 1000,
+    repeat_after: 10_000,
     escalate_after: 1000,
     canary_every: 100,
 };
