@@ -9,6 +9,7 @@ use crate::fail::Fail;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, http};
@@ -28,12 +29,14 @@ const MAX_REDIRECTS: u32 = 5;
 #[derive(Debug, Clone)]
 pub struct Fetcher {
     agent: Agent,
+    received: Arc<AtomicU64>,
 }
 
 /// A body as it comes. Ends in an error where fewer bytes come than were announced.
 pub struct Download {
     inner: ureq::BodyReader<'static>,
     left: Option<u64>,
+    received: Arc<AtomicU64>,
 }
 
 impl Read for Download {
@@ -48,6 +51,7 @@ impl Read for Download {
                 _ => Ok(0),
             };
         }
+        self.received.fetch_add(n as u64, Relaxed);
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(n as u64);
         }
@@ -84,7 +88,23 @@ impl Fetcher {
             .build();
         Ok(Self {
             agent: config.into(),
+            received: Arc::default(),
         })
+    }
+
+    /// The same client, with a count of its own of what it receives.
+    #[must_use]
+    pub fn counting(&self) -> Self {
+        Self {
+            agent: self.agent.clone(),
+            received: Arc::default(),
+        }
+    }
+
+    /// Bytes of bodies that it and its clones received so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
     }
 
     /// Gets `url`, following redirects; returns the answer and the address that it came from.
@@ -143,12 +163,14 @@ impl Fetcher {
     pub fn get_optional(&self, url: &str, max: usize) -> Result<Option<Vec<u8>>, Fail> {
         let (response, _) = self.follow(url, Some(SMALL_BODY))?;
         match response.status().as_u16() {
-            200 => read_body(url, response, max).map(Some),
+            200 => self.read_body(url, response, max).map(Some),
             404 => Ok(None),
             status => Err(bad_status(
                 url,
                 status,
-                &read_body(url, response, MAX_PROBLEM).unwrap_or_default(),
+                &self
+                    .read_body(url, response, MAX_PROBLEM)
+                    .unwrap_or_default(),
             )),
         }
     }
@@ -191,7 +213,7 @@ impl Fetcher {
         let response = request.send(body).map_err(|e| failed(url, &e))?;
         let status = response.status().as_u16();
         // What it says is of no interest; that it was read lets the connection be used again.
-        let _ = read_body(url, response, max);
+        let _ = self.read_body(url, response, max);
         Ok(status)
     }
 
@@ -227,7 +249,7 @@ impl Fetcher {
             .send(body)
             .map_err(|e| failed(url, &e))?;
         let status = response.status().as_u16();
-        Ok((status, read_body(url, response, max)?))
+        Ok((status, self.read_body(url, response, max)?))
     }
 
     /// Opens a download: its bytes, its announced length, and the address that it came from
@@ -241,8 +263,44 @@ impl Fetcher {
         if status != 200 {
             return Err(bad_status(url, status, &[]));
         }
-        let (reader, length) = open(response);
+        let (reader, length) = self.open(response);
         Ok((reader, length, final_url))
+    }
+
+    fn open(&self, response: http::Response<Body>) -> (Download, Option<u64>) {
+        let length = response.body().content_length();
+        (
+            Download {
+                inner: response.into_body().into_reader(),
+                left: length,
+                received: Arc::clone(&self.received),
+            },
+            length,
+        )
+    }
+
+    fn read_body(
+        &self,
+        url: &str,
+        response: http::Response<Body>,
+        max: usize,
+    ) -> Result<Vec<u8>, Fail> {
+        let mut bytes = Vec::new();
+        let (reader, _) = self.open(response);
+        reader
+            .take(max as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|e| broken(url, &e))?;
+        if bytes.len() > max {
+            return Err(Fail::unchecked(
+                "answer-too-large",
+                "the server sent more than this document can have",
+            )
+            .detail("url", url)
+            .detail("expected", format!("at most {max} bytes"))
+            .hint("check the address; something else may be served there"));
+        }
+        Ok(bytes)
     }
 }
 
@@ -280,36 +338,6 @@ fn resolve(from: &str, location: &str) -> Option<String> {
     let uri: http::Uri = to.parse().ok()?;
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
     (web && uri.host().is_some_and(|h| !h.is_empty())).then_some(to)
-}
-
-fn open(response: http::Response<Body>) -> (Download, Option<u64>) {
-    let length = response.body().content_length();
-    (
-        Download {
-            inner: response.into_body().into_reader(),
-            left: length,
-        },
-        length,
-    )
-}
-
-fn read_body(url: &str, response: http::Response<Body>, max: usize) -> Result<Vec<u8>, Fail> {
-    let mut bytes = Vec::new();
-    let (reader, _) = open(response);
-    reader
-        .take(max as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| broken(url, &e))?;
-    if bytes.len() > max {
-        return Err(Fail::unchecked(
-            "answer-too-large",
-            "the server sent more than this document can have",
-        )
-        .detail("url", url)
-        .detail("expected", format!("at most {max} bytes"))
-        .hint("check the address; something else may be served there"));
-    }
-    Ok(bytes)
 }
 
 /// A read that failed in the middle, as a failure.

@@ -211,7 +211,8 @@ fn map_has(shown: &Head, head: &HeadLeaf, project: &Hash) -> Result<(), Refused>
     }
 }
 
-fn not_forked(
+/// It has no other root than the remembered one, or the policy's floor, has at its size.
+pub(crate) fn not_forked(
     signed: &Signed,
     seen: Option<&SeenCheckpoint>,
     policy: &Policy,

@@ -221,9 +221,92 @@ pub fn prefixes_overlap(a: &str, b: &str) -> bool {
     prefix_covers(a, b) || prefix_covers(b, a)
 }
 
+/// Whether a project's name would be taken for another: the same once characters that look alike,
+/// separators and repeats are taken for one another, or one character away from it. A name does not
+/// look like itself.
+#[must_use]
+pub fn look_alike(own: &str, other: &str) -> bool {
+    if own == other {
+        return false;
+    }
+    let (a, b) = (skeleton(own), skeleton(other));
+    a == b || (a.len().min(b.len()) >= 5 && one_edit(&a, &b))
+}
+
+/// A name as a hasty reader sees it.
+fn skeleton(name: &str) -> Vec<u8> {
+    let text = name
+        .replace("rn", "m")
+        .replace("vv", "w")
+        .replace("cl", "d");
+    let mut seen: Vec<u8> = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        let byte = match byte {
+            b'0' => b'o',
+            b'1' | b'i' => b'l',
+            b'5' => b's',
+            b'8' => b'b',
+            b'2' => b'z',
+            b'.' | b'_' | b'-' => continue,
+            other => other,
+        };
+        if seen.last() != Some(&byte) {
+            seen.push(byte);
+        }
+    }
+    seen
+}
+
+/// Whether one insertion, removal, change or exchange of neighbours makes one of the other.
+fn one_edit(a: &[u8], b: &[u8]) -> bool {
+    let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
+    let same = short.iter().zip(long).take_while(|(x, y)| x == y).count();
+    let (short, long) = (
+        short.get(same..).unwrap_or_default(),
+        long.get(same..).unwrap_or_default(),
+    );
+    match (short, long) {
+        (s, [_, l @ ..]) if s == l => true,
+        ([_, s @ ..], [_, l @ ..]) if s == l => true,
+        ([a, b, s @ ..], [c, d, l @ ..]) => (a, b, s) == (d, c, l),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_a_hasty_reader_takes_for_another() {
+        for other in [
+            "acrne/tool",
+            "acme/t00l",
+            "acme/too1",
+            "acme-/tool",
+            "acme/tol",
+            "acme/tools",
+            "acme/otol",
+            "acme/tooi",
+            "ac.me/tool",
+            "acmf/tool",
+        ] {
+            assert!(look_alike("acme/tool", other), "{other}");
+            assert!(look_alike(other, "acme/tool"), "{other}");
+        }
+        for other in [
+            "acme/tool",
+            "acme/library",
+            "other/tool",
+            "acme/toolbox",
+            "a",
+            "",
+        ] {
+            assert!(!look_alike("acme/tool", other), "{other}");
+        }
+        // Of short names nearly all are one character away.
+        assert!(!look_alike("ab", "ac") && look_alike("a1", "al"));
+    }
 
     #[test]
     fn project_names() {

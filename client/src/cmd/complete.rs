@@ -3,7 +3,7 @@
 //! is the state that the ledger map has (docs/formats.md, "State documents").
 
 mod effect;
-mod replay;
+pub(crate) mod replay;
 
 use super::common::learn_head;
 use super::history::no_url;

@@ -9,7 +9,7 @@ use crate::monitor::config::Config;
 use crate::monitor::service::{Service, acknowledge};
 use crate::monitor::sinks::Message;
 use crate::monitor::task::Task;
-use crate::monitor::{listen, sinks};
+use crate::monitor::{follow, listen, sinks};
 use crate::when::time;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -75,8 +75,7 @@ pub struct AlertsArgs {
 }
 
 fn tasks(config: &Config) -> Result<Vec<Box<dyn Task>>, Fail> {
-    let _ = config;
-    Ok(Vec::new())
+    follow::tasks(config)
 }
 
 /// Runs `monitor`; returns the exit code.
@@ -90,10 +89,10 @@ pub fn run(args: &MonitorArgs) -> Result<u8, Fail> {
     })?;
     let config = Config::load(path)?;
     if args.once && args.command.is_some() {
-        return Err(Fail::usage(
-            "contradictory",
-            "--once goes with no subcommand",
-        ));
+        return Err(
+            Fail::usage("contradictory", "--once goes with no subcommand")
+                .hint("leave out one of the two"),
+        );
     }
     match &args.command {
         Some(MonitorCommand::Ack(ack)) => ack_all(ack, &config, args.json).map(|()| 0),
@@ -128,7 +127,7 @@ fn watch(config: Config, args: &MonitorArgs) -> Result<u8, Fail> {
     }
     let service = Arc::new(service);
     if let Some(address) = address {
-        let listener = listen::bind(address)?;
+        let (listener, address) = listen::bind(address)?;
         let service = Arc::clone(&service);
         let listen = move || {
             // Without its metrics it still watches; whoever scrapes it sees that they are gone.
@@ -137,7 +136,7 @@ fn watch(config: Config, args: &MonitorArgs) -> Result<u8, Fail> {
             }
         };
         std::thread::spawn(listen);
-        eprintln!("metrics on http://{address}/metrics");
+        eprintln!("metrics and health: listening on http://{address}");
     }
     eprintln!("watching {} things; end with ctrl-c", tasks.len());
     service.for_ever(tasks);

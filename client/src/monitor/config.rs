@@ -126,6 +126,10 @@ pub struct Tags {
     /// The tag of a version: `v{version}`.
     #[serde(default = "v_version")]
     pub pattern: String,
+    /// The file of SSH keys that may sign (ssh-keygen(1), "ALLOWED SIGNERS"), in the place of the
+    /// one that git's configuration names.
+    #[serde(default)]
+    pub allowed_signers: Option<PathBuf>,
 }
 
 /// Something that is served.
@@ -353,10 +357,10 @@ impl Config {
         for log in &mut self.logs {
             at(&mut log.policy);
             log.expected.bundles.iter_mut().for_each(at);
-            log.expected
-                .tags
-                .iter_mut()
-                .for_each(|t| at(&mut t.repository));
+            if let Some(tags) = &mut log.expected.tags {
+                at(&mut tags.repository);
+                tags.allowed_signers.iter_mut().for_each(at);
+            }
         }
         for watch in &mut self.watches {
             let both = [&mut watch.directory, &mut watch.policy];

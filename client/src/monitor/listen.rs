@@ -10,18 +10,19 @@ use axum::routing::get;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-/// Takes the address; nothing is answered yet.
+/// Takes the address; nothing is answered yet. Gives the one that was had, for port 0.
 ///
 /// # Errors
 /// Exit code 2.
-pub fn bind(address: SocketAddr) -> Result<TcpListener, Fail> {
+pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Fail> {
     let bad = |e: std::io::Error| {
         Fail::usage("cannot-listen", format!("{address}: {e}"))
             .hint("choose another address for `listen`, or stop what has it")
     };
     let listener = TcpListener::bind(address).map_err(bad)?;
     listener.set_nonblocking(true).map_err(bad)?;
-    Ok(listener)
+    let address = listener.local_addr().map_err(bad)?;
+    Ok((listener, address))
 }
 
 /// Answers until the process ends.

@@ -10,8 +10,10 @@
 //! - The [`service`] runs all this on a few threads.
 
 pub mod alert;
+pub mod announced;
 pub mod book;
 pub mod config;
+pub mod follow;
 pub mod listen;
 pub mod metrics;
 pub mod service;

@@ -31,16 +31,46 @@ const MAX_INDEXES: usize = 1 << 20;
 const KEPT: usize = 4096;
 
 /// One server of a log, and what is asked of it.
-pub(super) struct Log<'a> {
-    pub(super) fetcher: &'a Fetcher,
-    pub(super) url: &'a str,
-    pub(super) policy: &'a Policy,
-    pub(super) project: &'a ProjectPolicy,
-    pub(super) state: &'a Path,
+pub(crate) struct Log<'a> {
+    pub(crate) fetcher: &'a Fetcher,
+    pub(crate) url: &'a str,
+    pub(crate) policy: &'a Policy,
+    pub(crate) project: &'a ProjectPolicy,
+    /// The state file, beside which evidence is kept.
+    pub(crate) state: &'a Path,
+}
+
+/// A project's head, and the checkpoint that it is proven by.
+pub(crate) struct ProvenHead {
+    /// The checkpoint, as text.
+    pub(crate) first: String,
+    /// The head as the log gave it.
+    pub(crate) head: Head,
+    pub(crate) checkpoint: SeenCheckpoint,
+    pub(crate) seen: SeenHead,
+}
+
+/// The entries that are known of a project already: the tree of their log indexes, and the last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    pub(crate) tree: Compact,
+    pub(crate) last: Option<u64>,
+}
+
+impl Known {
+    /// With one more.
+    pub(crate) fn push(&mut self, index: u64) {
+        self.tree.push(leaf_hash(&index.to_be_bytes()));
+        self.last = Some(index);
+    }
+
+    fn next(&self) -> u64 {
+        self.last.map_or(0, |last| last + 1)
+    }
 }
 
 impl Log<'_> {
-    fn bad(&self, why: impl std::fmt::Display) -> Fail {
+    pub(crate) fn bad(&self, why: impl std::fmt::Display) -> Fail {
         Fail::unchecked(
             "bad-answer",
             format!("the log's answer is of no use: {why}"),
@@ -49,7 +79,7 @@ impl Log<'_> {
         .hint("try again later; something else may be served there")
     }
 
-    fn wrong(&self, kind: &str, why: impl std::fmt::Display) -> Fail {
+    pub(crate) fn wrong(&self, kind: &str, why: impl std::fmt::Display) -> Fail {
         Fail::untrusted(kind, why.to_string())
             .detail("url", self.url)
             .detail("project", self.project.name.as_str())
@@ -69,23 +99,17 @@ impl Log<'_> {
     /// Exit code 1 for what is signed and contradicts itself, or what was signed before; 3 for
     /// all that anybody between could have made.
     pub(super) fn complete(&self, memory: &Memory) -> Result<(Complete, SeenHead), Fail> {
-        let (first, head) = self.head()?;
-        let shown = Shown {
-            first: &first,
-            latest: None,
-            head: &head,
-        };
-        let (checkpoint, head) = verify_head(&self.project.id, shown, self.policy, memory, now())
-            .map_err(|r| self.not_proven(&r))?;
+        let ProvenHead {
+            first,
+            checkpoint,
+            seen: head,
+            ..
+        } = self.proven_head(memory, now())?;
         let log = &self.policy.log;
         let seen = memory.logs.get(&log.origin);
-        let ours = history::Against {
-            policy: self.policy,
-            state: self.state,
-        };
-        history::check(self.fetcher, ours, seen, &first, &checkpoint)?;
-        self.new_enough(&checkpoint, memory)?;
-        let indexes = self.indexes(&head)?;
+        history::check(self.fetcher, self.ours(), seen, &first, &checkpoint)?;
+        self.new_enough(&checkpoint, memory, now())?;
+        let indexes = self.indexes(&head, &Known::default())?;
         let leaves = self.leaves(&checkpoint, &indexes)?;
         let fold = self.fold(&leaves, &head)?;
         Ok((
@@ -98,14 +122,40 @@ impl Log<'_> {
         ))
     }
 
+    /// Whose log it is, and where evidence against it is kept.
+    pub(crate) fn ours(&self) -> history::Against<'_> {
+        history::Against {
+            policy: self.policy,
+            state: self.state,
+        }
+    }
+
+    /// The project's newest head, proven by the checkpoint that it comes with, as text and as it is
+    /// remembered. Whether that goes on from what is remembered is not asked yet.
+    ///
+    /// # Errors
+    /// As [`Log::complete`]; kind `not-found` where the log has no such project.
+    pub(crate) fn proven_head(&self, memory: &Memory, now: u64) -> Result<ProvenHead, Fail> {
+        let (first, head) = self.head()?;
+        let shown = Shown {
+            first: &first,
+            latest: None,
+            head: &head,
+        };
+        let proven = verify_head(&self.project.id, shown, self.policy, memory, now);
+        let (checkpoint, seen) = proven.map_err(|r| self.not_proven(&r))?;
+        Ok(ProvenHead {
+            first,
+            head,
+            checkpoint,
+            seen,
+        })
+    }
+
     /// Two checkpoints that the log signed, and that contradict each other, are evidence. Without
     /// the signatures that the policy wants, or without its proofs, an answer says nothing.
     fn not_proven(&self, refused: &Refused) -> Fail {
-        let ours = history::Against {
-            policy: self.policy,
-            state: self.state,
-        };
-        let fail = refused_to_fail_of(refused, ours, self.project).detail("url", self.url);
+        let fail = refused_to_fail_of(refused, self.ours(), self.project).detail("url", self.url);
         if matches!(refused, Refused::Fork { .. }) {
             return fail;
         }
@@ -118,7 +168,12 @@ impl Log<'_> {
 
     /// What is remembered is not shown as it was before, and the policy's `max-age` holds: who
     /// replays an old answer hides what was revoked since.
-    fn new_enough(&self, checkpoint: &SeenCheckpoint, memory: &Memory) -> Result<(), Fail> {
+    pub(crate) fn new_enough(
+        &self,
+        checkpoint: &SeenCheckpoint,
+        memory: &Memory,
+        now: u64,
+    ) -> Result<(), Fail> {
         let stale = |why: String| {
             Fail::unchecked("stale-head", why)
                 .detail("url", self.url)
@@ -133,7 +188,7 @@ impl Log<'_> {
                 .detail("got", format!("tree size {}", checkpoint.size))
                 .hint("try again later, or at another mirror: what was revoked or withdrawn since is not in this answer"));
         }
-        let now = now().max(seen.map_or(0, |s| s.view_time));
+        let now = now.max(seen.map_or(0, |s| s.view_time));
         let view_time = Some(checkpoint.view_time).filter(|time| *time > 0);
         max_age(self.policy.max_age_of(self.project), view_time, now).map_err(|r| {
             stale(format!("the witnesses' view of the log is too old: {r}"))
@@ -157,12 +212,12 @@ impl Log<'_> {
         Ok((checkpoint, head))
     }
 
-    /// The log indexes that the head's `leaves` is the tree of.
-    fn indexes(&self, head: &SeenHead) -> Result<Vec<u64>, Fail> {
+    /// The log indexes after those that are `known`, with which the head's `leaves` is the tree.
+    pub(crate) fn indexes(&self, head: &SeenHead, known: &Known) -> Result<Vec<u64>, Fail> {
         let want = &head.state.leaves;
-        let (mut indexes, mut tree): (Vec<u64>, _) = (Vec::new(), Compact::new());
-        while tree.size() < want.size {
-            let from = indexes.last().map_or(0, |last| last + 1);
+        let (mut indexes, mut all): (Vec<u64>, _) = (Vec::new(), known.clone());
+        while all.tree.size() < want.size {
+            let from = all.next();
             let answer = self.api(&format!("entries?from={from}"), MAX_INDEXES)?;
             let list = answer.get("indexes").and_then(Value::as_array);
             let list = list.ok_or_else(|| self.bad("it lists no indexes"))?;
@@ -173,28 +228,28 @@ impl Log<'_> {
                 let index = index
                     .as_u64()
                     .ok_or_else(|| self.bad("an index is no number"))?;
-                if index < indexes.last().map_or(0, |last| last + 1) || index >= head.size {
+                if index < all.next() || index >= head.size {
                     // It may have grown meanwhile; that is not part of this head.
                     continue;
                 }
-                if tree.size() < want.size {
+                if all.tree.size() < want.size {
                     indexes.push(index);
-                    tree.push(leaf_hash(&index.to_be_bytes()));
+                    all.push(index);
                 }
             }
             // One that only repeats itself would go on for ever.
-            let grown = indexes.last().is_some_and(|last| *last >= from);
+            let grown = all.last.is_some_and(|last| last >= from);
             if answer.get("next").is_none() || !grown {
                 break;
             }
         }
-        if tree.size() == want.size && tree.root() == want.root {
+        if all.tree.size() == want.size && all.tree.root() == want.root {
             return Ok(indexes);
         }
         // Not signed by anybody, so no evidence: the list may be damaged or lag.
         Err(self.bad(format!(
             "the entries that it lists for the project are not those that its head commits to ({} of {})",
-            tree.size(),
+            all.tree.size(),
             want.size
         )))
     }
@@ -204,6 +259,28 @@ impl Log<'_> {
         checkpoint: &SeenCheckpoint,
         indexes: &[u64],
     ) -> Result<Vec<(u64, Leaf)>, Fail> {
+        let leaves = self.proven_leaves(checkpoint, indexes)?;
+        let parse = |(index, bytes): (u64, Vec<u8>)| Ok((index, self.parsed(index, &bytes)?));
+        leaves.into_iter().map(parse).collect()
+    }
+
+    /// A leaf that the head counts as the project's.
+    ///
+    /// # Errors
+    /// Exit code 1: what is counted can be read.
+    pub(crate) fn parsed(&self, index: u64, bytes: &[u8]) -> Result<Leaf, Fail> {
+        Leaf::parse(bytes).map_err(|e| {
+            let what = format!("entry {index}, which the head counts as the project's: {e}");
+            self.wrong(e.kind(), what)
+        })
+    }
+
+    /// The leaves at `indexes`, as they are logged, each proven to be there.
+    pub(crate) fn proven_leaves(
+        &self,
+        checkpoint: &SeenCheckpoint,
+        indexes: &[u64],
+    ) -> Result<Vec<(u64, Vec<u8>)>, Fail> {
         let size = checkpoint.size;
         let root = from_hex32(&checkpoint.root).ok_or_else(|| self.bad("a malformed root"))?;
         let tiles = Kept {
@@ -233,13 +310,7 @@ impl Log<'_> {
             })?;
             tlog::proof::verify_inclusion(&leaf_hash(bytes), *index, size, &proof, &root)
                 .map_err(|e| self.bad(format!("entry {index}: {e}")))?;
-            let leaf = Leaf::parse(bytes).map_err(|e| {
-                self.wrong(
-                    e.kind(),
-                    format!("entry {index}, which the head counts as the project's: {e}"),
-                )
-            })?;
-            leaves.push((*index, leaf));
+            leaves.push((*index, bytes.clone()));
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -257,18 +328,36 @@ impl Log<'_> {
     fn fold(&self, leaves: &[(u64, Leaf)], head: &SeenHead) -> Result<Fold, Fail> {
         let mut fold = Fold::new(&self.policy.log.origin);
         for (index, leaf) in leaves {
-            fold.skip_to(*index);
-            // The signatures too: that the log counts a statement does not make it the project's.
-            fold.check_logged(leaf, None).map_err(|e| {
-                self.wrong(
-                    "wrong-state",
-                    format!("the head counts entry {index} as accepted, and the rules do not: {e}"),
-                )
-            })?;
-            fold.follow(leaf, true);
+            self.follow(&mut fold, *index, leaf)?;
         }
+        self.comes_to(&fold, head)?;
+        Ok(fold)
+    }
+
+    /// Takes a leaf that the head counts.
+    ///
+    /// # Errors
+    /// Exit code 1 where the rules do not accept it.
+    pub(crate) fn follow(&self, fold: &mut Fold, index: u64, leaf: &Leaf) -> Result<(), Fail> {
+        fold.skip_to(index);
+        // The signatures too: that the log counts a statement does not make it the project's.
+        fold.check_logged(leaf, None).map_err(|e| {
+            self.wrong(
+                "wrong-state",
+                format!("the head counts entry {index} as accepted, and the rules do not: {e}"),
+            )
+        })?;
+        fold.follow(leaf, true);
+        Ok(())
+    }
+
+    /// The state that the head commits to is what its entries come to.
+    ///
+    /// # Errors
+    /// Exit code 1.
+    pub(crate) fn comes_to(&self, fold: &Fold, head: &SeenHead) -> Result<(), Fail> {
         if fold.state(&self.project.id).as_ref() == Some(&head.state) {
-            return Ok(fold);
+            return Ok(());
         }
         Err(self.wrong(
             "wrong-state",

@@ -1,0 +1,275 @@
+//! A log followed by reading every leaf: also what other projects say with this project's keys,
+//! and names that look like its own.
+
+use super::judge::Judge;
+use super::kept::{Kept, Store};
+use super::reading::{Batch, Reading};
+use super::shown::{connected, latest, remember};
+use super::watched::Watched;
+use super::{BEHIND, Followed, finding};
+use crate::cmd::history::no_url;
+use crate::fail::{Fail, UNCHECKED, UNTRUSTED};
+use crate::fetch::Fetcher;
+use crate::memory::SeenCheckpoint;
+use crate::monitor::announced::Announced;
+use crate::monitor::task::{Poll, Record, Task};
+use crate::signed::max_age;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// `leaves ORIGIN`.
+pub(super) struct Leaves {
+    name: String,
+    subject: String,
+    followed: Arc<Followed>,
+    announced: Announced,
+    store: Store,
+    behind: bool,
+}
+
+impl Leaves {
+    pub(super) fn new(followed: Arc<Followed>) -> Self {
+        let subject = followed.origin().to_owned();
+        let name = format!("leaves {subject}");
+        let store = Store::new(&followed.state, &name, followed.origin());
+        let announced = followed.announced.share();
+        Self {
+            name,
+            subject,
+            followed,
+            announced,
+            store,
+            behind: false,
+        }
+    }
+
+    /// The newest checkpoint that the log, or else a mirror, shows, and the server that does;
+    /// `None` where there never was one.
+    fn checkpoint(
+        &self,
+        kept: &Kept,
+        fetcher: &Fetcher,
+        now: u64,
+    ) -> Result<Option<(SeenCheckpoint, &str)>, Fail> {
+        let followed = &self.followed;
+        let seen = kept.memory.logs.get(followed.origin());
+        let mut first: Option<Fail> = None;
+        for url in followed.urls() {
+            let fail = match latest(followed, fetcher, url, seen, now) {
+                Ok(Some(checkpoint)) => return Ok(Some((checkpoint, url))),
+                Ok(None) if seen.is_none() && first.is_none() => return Ok(None),
+                Ok(None) => Fail::unchecked("log-absent", "the log shows no checkpoint any more")
+                    .detail("url", url)
+                    .hint("see the log; something else may be served at its address"),
+                Err(fail) if fail.code == UNTRUSTED => return Err(fail),
+                Err(fail) => fail,
+            };
+            first.get_or_insert(fail);
+        }
+        Err(first.unwrap_or_else(no_url))
+    }
+
+    /// Looks, and says whether all was read.
+    fn look(
+        &mut self,
+        kept: &mut Kept,
+        fetcher: &Fetcher,
+        poll: &mut Poll,
+        now: u64,
+    ) -> Result<bool, Fail> {
+        let begun = Instant::now();
+        let Some((checkpoint, url)) = self.checkpoint(kept, fetcher, now)? else {
+            return Ok(true);
+        };
+        let (url, followed) = (url.to_owned(), Arc::clone(&self.followed));
+        let seen = kept.memory.logs.get(followed.origin()).cloned();
+        self.gauges(&checkpoint, kept, poll);
+        let linked = seen
+            .iter()
+            .chain(&followed.newest())
+            .try_for_each(|seen| connected(&followed, fetcher, &url, seen, &checkpoint));
+        if let Err(fail) = &linked
+            && fail.code == UNTRUSTED
+        {
+            return Err(fail.clone());
+        }
+        if let Some(seen) = &seen
+            && checkpoint.size < seen.size
+        {
+            return Err(Fail::unchecked(
+                "stale-checkpoint",
+                "the log shows an older checkpoint than before",
+            )
+            .detail("url", url)
+            .detail("expected", format!("tree size {} or later", seen.size))
+            .detail("got", format!("tree size {}", checkpoint.size))
+            .hint(
+                "a cache may be old, or the log was set back: what was added since is not shown",
+            ));
+        }
+        // From here on the log answers, and has signed that there is more to read.
+        let reading = Reading {
+            followed: &followed,
+            fetcher,
+            url: &url,
+            begun,
+        };
+        let read = linked.and_then(|()| reading.read(&kept.read, &checkpoint));
+        let batch = read.map_err(|fail| self.withheld(fail, kept, &checkpoint, now))?;
+        kept.withheld.clear();
+        let whole = batch.tree.size() == checkpoint.size;
+        self.take(kept, batch, poll, now);
+        if whole {
+            followed.saw(&checkpoint);
+            remember(&mut kept.memory, followed.origin(), &checkpoint);
+        }
+        let at = Some(checkpoint.view_time).filter(|time| *time > 0);
+        max_age(followed.policy.max_age, at, now).map_err(|r| {
+            Fail::unchecked(
+                "stale-checkpoint",
+                format!("the witnesses' view of the log is too old: {r}"),
+            )
+            .detail("url", url)
+            .hint("the log or its witnesses stand still, or an old answer is served there")
+        })?;
+        Ok(whole)
+    }
+
+    fn gauges(&self, checkpoint: &SeenCheckpoint, kept: &Kept, poll: &mut Poll) {
+        let (followed, size) = (&self.followed, checkpoint.size);
+        let left = size.saturating_sub(kept.read.size());
+        poll.gauges.extend([
+            followed.gauge("log_size_leaves", "Leaves of the newest checkpoint that was proven.", size),
+            followed.gauge("log_view_time_seconds", "When the policy's witnesses saw the newest checkpoint, Unix seconds; 0 without witnesses.", checkpoint.view_time),
+            followed.gauge("log_lag_leaves", "Leaves that are committed to and not read yet.", left),
+            followed.gauge("log_unknown_leaves", "Leaves of kinds that this version does not know.", kept.unknown),
+        ]);
+    }
+
+    /// What a log signed and does not show becomes suspicious with time.
+    fn withheld(&self, fail: Fail, kept: &mut Kept, at: &SeenCheckpoint, now: u64) -> Fail {
+        if fail.code == UNTRUSTED {
+            return fail;
+        }
+        let most = (2 * self.followed.every).max(600);
+        let seconds = kept.withheld.running(now, most);
+        let fail = fail
+            .detail("checkpoint", at.checkpoint.trim_end())
+            .detail("unread from index", kept.read.size().to_string())
+            .detail("seconds so far", seconds.to_string());
+        if seconds < self.followed.unreadable_after {
+            return Fail {
+                kind: "leaves-unreadable".into(),
+                code: UNCHECKED,
+                ..fail
+            };
+        }
+        Fail {
+            kind: "leaves-withheld".into(),
+            code: UNTRUSTED,
+            message: format!(
+                "for {seconds} s the log has shown a signed checkpoint whose leaves cannot be read: {}",
+                fail.message
+            ),
+            ..fail
+        }
+        .hint("ask the log's operator, and do not use what was released since; others may be shown what you are not")
+    }
+
+    /// What was held back is due whatever the log does.
+    fn again(&mut self, kept: &mut Kept, poll: &mut Poll, now: u64) {
+        let mut judge = Judge {
+            origin: self.followed.origin(),
+            announced: &mut self.announced,
+            pending: &mut kept.pending,
+            poll,
+            now,
+        };
+        judge.again();
+    }
+
+    /// Judges what was read.
+    fn take(&mut self, kept: &mut Kept, batch: Batch, poll: &mut Poll, now: u64) {
+        let followed = Arc::clone(&self.followed);
+        let mut pending = std::mem::take(&mut kept.pending);
+        let mut judge = Judge {
+            origin: followed.origin(),
+            announced: &mut self.announced,
+            pending: &mut pending,
+            poll,
+            now,
+        };
+        let mut watched = Watched::new(&followed, kept);
+        for (index, bytes) in batch.leaves {
+            watched.leaf(index, bytes, &mut judge);
+        }
+        let unknown = watched.end(&mut judge);
+        if unknown > 0 {
+            let kind = "unknown-leaves".to_owned();
+            let message = format!(
+                "{unknown} leaves are of kinds that this version does not know; they confer nothing"
+            );
+            let subject = self.subject.clone();
+            let details = Vec::new();
+            poll.records.push(Record {
+                kind,
+                subject,
+                message,
+                details,
+            });
+        }
+        kept.pending = pending;
+        kept.read = batch.tree;
+    }
+}
+
+impl Task for Leaves {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn every(&self) -> u64 {
+        if self.behind {
+            BEHIND
+        } else {
+            self.followed.every
+        }
+    }
+
+    fn poll(&mut self, now: u64) -> Poll {
+        let mut poll = Poll {
+            findings: self.announced.begin(),
+            ..Poll::default()
+        };
+        self.behind = false;
+        let mut kept = match self.store.begin(&self.subject) {
+            Ok(kept) => kept,
+            Err(finding) => {
+                poll.findings.push(*finding);
+                return poll;
+            }
+        };
+        let fetcher = self.followed.fetcher.counting();
+        self.again(&mut kept, &mut poll, now);
+        let timer = kept.withheld;
+        match self.look(&mut kept, &fetcher, &mut poll, now) {
+            Ok(whole) => (poll.whole, self.behind) = (whole, !whole),
+            Err(fail) => {
+                if kept.withheld == timer {
+                    kept.withheld.pause();
+                }
+                poll.findings.push(finding(fail, &self.subject));
+            }
+        }
+        self.store.end(kept);
+        let help = "Bytes that the last poll received.";
+        let bytes = fetcher.received();
+        let gauge = self.followed.gauge("poll_received_bytes", help, bytes);
+        poll.gauges.push(gauge);
+        poll
+    }
+
+    fn commit(&mut self) -> Result<(), Fail> {
+        self.store.commit()
+    }
+}

@@ -1,0 +1,6 @@
+//! What `countersign monitor` finds where it follows a log: real servers, and the tasks as the
+//! service runs them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod desk;
+mod heads;
