@@ -81,6 +81,24 @@ fn unwritable_at(path: &Path, error: &std::io::Error) -> Fail {
         .hint("choose a place that can be written with --output")
 }
 
+/// Refuses what is there and no file, itself or at the end of a link. Bytes cannot be taken back
+/// from a pipe or a device; and a file in its place takes it from whoever uses it: if the
+/// superuser asks for /dev/null, from the whole system.
+fn refuse_special(destination: &Path) -> Result<(), Fail> {
+    // What cannot be looked at is replaced, if at all, and never written through.
+    if destination.metadata().map_or(true, |m| m.is_file()) {
+        return Ok(());
+    }
+    Err(Fail::usage(
+        "unwritable",
+        format!(
+            "{} is no file but a device, a pipe or a socket",
+            destination.display()
+        ),
+    )
+    .hint("give a file's name with --output, or `-` for standard output"))
+}
+
 /// A file on its way to its place. Dropped without [`Placed::commit`], it is deleted.
 #[derive(Debug)]
 pub struct Placed {
@@ -93,7 +111,8 @@ impl Placed {
     /// its owner can write it.
     ///
     /// # Errors
-    /// Exit code 2 where that cannot be done, or `destination` is a directory.
+    /// Exit code 2 where that cannot be done, or `destination` is a directory, a device, a pipe or
+    /// a socket.
     pub fn new_in(destination: &Path) -> Result<Self, Fail> {
         if destination.is_dir() {
             return Err(Fail::usage(
@@ -102,6 +121,7 @@ impl Placed {
             )
             .hint("give the file's name with --output"));
         }
+        refuse_special(destination)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".countersign-");
         #[cfg(unix)]
@@ -209,5 +229,24 @@ mod tests {
         assert_eq!(std::fs::read(&to).unwrap(), b"new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(Placed::new_in(dir.path()).unwrap_err().kind, "unwritable");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_neither_written_to_nor_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let [socket, link] = ["socket", "link"].map(|n| dir.path().join(n));
+        let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        for special in [&socket, &link] {
+            let fail = Placed::new_in(special).unwrap_err();
+            assert_eq!((fail.code, fail.kind.as_str()), (2, "unwritable"));
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+        // A link that leads nowhere is replaced, as one that leads to a file is.
+        let nowhere = dir.path().join("nowhere");
+        std::os::unix::fs::symlink(dir.path().join("gone"), &nowhere).unwrap();
+        Placed::new_in(&nowhere).unwrap().commit().unwrap();
+        assert!(std::fs::symlink_metadata(&nowhere).unwrap().is_file());
     }
 }

@@ -3,6 +3,7 @@
 use crate::Script;
 use countersign_tests::attacks::Outcome;
 use countersign_tests::bench::{Bench, bench};
+use countersign_tests::hostile::{Hostile, whole};
 use countersign_tests::{Said, Storage};
 
 /// The scripts here.
@@ -66,4 +67,12 @@ fn changed_script_run() -> Outcome {
 pub fn files(bench: &Bench) -> (Vec<u8>, Vec<u8>) {
     let read = |name: &str| std::fs::read(bench.path(name)).unwrap();
     (read("tool-1.0"), read("tool-1.0.bundle"))
+}
+
+/// A server that answers with this bundle, and with this for the rest.
+pub fn both(bundle: Vec<u8>, artifact: Vec<u8>) -> Hostile {
+    Hostile::new(move |path, out| match path.ends_with(".bundle") {
+        true => whole(out, &bundle),
+        false => whole(out, &artifact),
+    })
 }
