@@ -84,6 +84,8 @@ pub enum Outcome {
     Succeeded(String),
     /// Neither: what was seen.
     Odd(String),
+    /// It cannot be carried out on this machine, for want of this.
+    Untried(String),
 }
 
 /// The corpus's directory.
@@ -157,6 +159,10 @@ pub fn judge(
         let Some(outcome) = outcome(name, attack) else {
             continue;
         };
+        if let (Outcome::Untried(want), None) = (&outcome, &weakened) {
+            eprintln!("{name} is not tried: {want}");
+            continue;
+        }
         tried += 1;
         let as_wanted = match (&outcome, &weakened) {
             (Outcome::Refused(kind), None) => *kind == attack.expect,

@@ -26,15 +26,20 @@ impl Bench {
         self.dir.path().join(name)
     }
 
-    /// Runs the client. Arguments stand between blanks; `~` stands for a blank within one.
-    pub fn client(&self, args: &str) -> Said {
+    /// The client. Arguments stand between blanks; `~` stands for a blank within one.
+    pub fn command(&self, args: &str) -> Command {
         let mut command = Command::new(binary("countersign").unwrap());
         command
             .args(args.split_whitespace().map(|a| a.replace('~', " ")))
             .env("COUNTERSIGN_STATE", self.path(self.state))
             .env("COUNTERSIGN_POLICY", self.path("policy.toml"))
             .current_dir(self.dir.path());
-        run(command).unwrap()
+        command
+    }
+
+    /// Runs the client.
+    pub fn client(&self, args: &str) -> Said {
+        run(self.command(args)).unwrap()
     }
 
     /// It succeeds; gives standard output.

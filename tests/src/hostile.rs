@@ -157,3 +157,32 @@ pub const ENDLESS: [&str; 3] = [
     "HTTP/1.1 200 OK\r\nContent-Length: 9000000000000000000\r\n\r\n",
     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
 ];
+
+/// A server with a certificate for 127.0.0.1, `tls.pem` in `dir`, made by the `openssl` command;
+/// `None` where there is none.
+#[must_use]
+pub fn certificate(dir: &std::path::Path) -> Option<Arc<rustls::ServerConfig>> {
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+    let config = "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN=test\n\
+        [ext]\nbasicConstraints=critical,CA:FALSE\nsubjectAltName=IP:127.0.0.1\n";
+    std::fs::write(dir.join("openssl.cnf"), config).unwrap();
+    let line = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+        -config openssl.cnf -keyout tls.key -out tls.pem";
+    let mut command = std::process::Command::new("openssl");
+    command.args(line.split_whitespace()).current_dir(dir);
+    let Ok(said) = crate::run(command) else {
+        eprintln!("skipped: the openssl command is not installed");
+        return None;
+    };
+    assert_eq!(said.code, 0, "{}", said.err);
+    let certificate = CertificateDer::from_pem_file(dir.join("tls.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(dir.join("tls.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    Some(Arc::new(config))
+}

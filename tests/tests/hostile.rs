@@ -3,7 +3,9 @@
 //! nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use countersign_tests::hostile::{Answer, ENDLESS, Hostile, announced, endless, redirect, whole};
+use countersign_tests::hostile::{
+    Answer, ENDLESS, Hostile, announced, certificate, endless, redirect, whole,
+};
 use countersign_tests::{Process, Said, binary, run};
 use std::io::{Read as _, Write};
 use std::net::{TcpListener, TcpStream};
@@ -613,33 +615,6 @@ fn redirects_lead_nowhere_that_bytes_are_believed() {
     assert_eq!(said.code, 0, "{}", said.err);
 }
 
-/// A certificate for 127.0.0.1 and its key, by the `openssl` command; `None` where there is none.
-fn certificate(dir: &Path) -> Option<Arc<rustls::ServerConfig>> {
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
-    let config = "[req]\ndistinguished_name=dn\nx509_extensions=ext\nprompt=no\n[dn]\nCN=test\n\
-        [ext]\nbasicConstraints=critical,CA:FALSE\nsubjectAltName=IP:127.0.0.1\n";
-    std::fs::write(dir.join("openssl.cnf"), config).unwrap();
-    let line = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
-        -config openssl.cnf -keyout tls.key -out tls.pem";
-    let mut command = Command::new("openssl");
-    command.args(line.split_whitespace()).current_dir(dir);
-    let Ok(said) = run(command) else {
-        eprintln!("skipped: the openssl command is not installed");
-        return None;
-    };
-    assert_eq!(said.code, 0, "{}", said.err);
-    let certificate = CertificateDer::from_pem_file(dir.join("tls.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(dir.join("tls.key")).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    Some(Arc::new(config))
-}
-
 #[test]
 fn https_is_never_left_for_http_and_strange_certificates_are_refused() {
     let bench = Bench::new();
@@ -858,6 +833,30 @@ fn dripping_headers_are_left_in_time() {
     let said = run(command).unwrap();
     bench.check(&said, 3, &["unreachable"]);
     assert!(start.elapsed() < Duration::from_secs(150));
+}
+
+/// A document whose bytes come one a second ends with the time that a whole one has (`SMALL_BODY`,
+/// 120 s), though no single read waits for long.
+#[test]
+#[ignore = "waits for the client's timeout of two minutes"]
+fn a_dripping_document_is_left_in_time() {
+    let bench = Bench::new();
+    let server = Hostile::new(|_, out| {
+        out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")?;
+        loop {
+            out.write_all(b" ")?;
+            out.flush()?;
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    });
+    let mut command = program("countersign", bench.dir.path());
+    command.args(["get", &format!("{}/big", server.url), "-o", "down/file"]);
+    command.args(["--policy", "policy.toml", "--version", "1.0"]);
+    let start = Instant::now();
+    let said = run(command).unwrap();
+    bench.check(&said, 3, &["download-broken"]);
+    let took = start.elapsed();
+    assert!(took > Duration::from_secs(100) && took < Duration::from_secs(150));
 }
 
 #[test]
