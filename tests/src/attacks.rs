@@ -28,6 +28,7 @@ pub const FAMILIES: &[&str] = &[
     "json",
     "names",
     "destination",
+    "check and run",
     "network",
     "clock",
     "revoked and withdrawn",

@@ -5,6 +5,7 @@
 
 mod destination;
 mod network;
+mod run;
 mod storage;
 mod terminal;
 mod witness;
@@ -22,6 +23,7 @@ fn scripts() -> Vec<(&'static str, Script)> {
         storage::SCRIPTS,
         network::SCRIPTS,
         destination::SCRIPTS,
+        run::SCRIPTS,
         terminal::SCRIPTS,
         witness::SCRIPTS,
     ]
