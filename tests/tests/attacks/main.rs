@@ -7,6 +7,7 @@ mod destination;
 mod network;
 mod run;
 mod storage;
+mod submissions;
 mod terminal;
 mod witness;
 
@@ -24,6 +25,7 @@ fn scripts() -> Vec<(&'static str, Script)> {
         network::SCRIPTS,
         destination::SCRIPTS,
         run::SCRIPTS,
+        submissions::SCRIPTS,
         terminal::SCRIPTS,
         witness::SCRIPTS,
     ]
