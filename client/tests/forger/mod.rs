@@ -268,9 +268,20 @@ impl Liar {
 
     /// A bundle of the log of these leaves, where the release's PAE hash is `release`.
     pub fn bundle_of(&self, plan: &Plan, leaves: &[Vec<u8>], release: &Hash) -> Bundle {
+        self.bundle_hashed(plan, leaves, release, &tlog::hash::leaf_hash)
+    }
+
+    /// The same of a log that hashes its leaves so.
+    pub fn bundle_hashed(
+        &self,
+        plan: &Plan,
+        leaves: &[Vec<u8>],
+        release: &Hash,
+        hash: &dyn Fn(&[u8]) -> Hash,
+    ) -> Bundle {
         let (_, map) = self.leaves(plan);
         let versions = 1 + plan.versions.len() as u64;
-        let tile = Tile(leaves.iter().map(|l| tlog::hash::leaf_hash(l)).collect());
+        let tile = Tile(leaves.iter().map(|l| hash(l)).collect());
         let root = |size: u64| {
             let mut tree = Compact::new();
             tile.0

@@ -71,6 +71,14 @@ fn lines() -> Vec<Named> {
             }),
         ),
         (
+            // Not one of the types that signed-note has.
+            "unknown-key-in-the-logs-name",
+            signed(&|n| {
+                n.signatures[1].key_id = [0xff, 2, 3, 4];
+                n.signatures[1].signature = vec![0xff; 64];
+            }),
+        ),
+        (
             "log-key-signs-as-the-witness",
             signed(&|n| {
                 let line = cosignature("w.example", &liar.ed25519, &n.text, T + 1);

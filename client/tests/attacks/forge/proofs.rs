@@ -43,7 +43,15 @@ fn inclusion() -> Vec<Named> {
         };
         b.entry.leaf = liar.leaves(&never).0[1].clone();
     });
+    // Each leaf stands in the tree behind the byte of inner nodes.
+    let as_nodes = Folder::genuine().bundled(|b| {
+        let plan = liar.plan();
+        let (leaves, _) = liar.leaves(&plan);
+        let hash = |leaf: &[u8]| ledger::sha256(&[&[1], leaf].concat());
+        *b = liar.bundle_hashed(&plan, &leaves, &plan.release.pae_hash(), &hash);
+    });
     vec![
+        ("entry-hashed-as-a-node", as_nodes),
         ("proof-hash-surplus", hashes(&|p| p.push([0; 32]))),
         (
             "proof-hash-missing",
