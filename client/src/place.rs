@@ -84,7 +84,10 @@ fn unwritable_at(path: &Path, error: &std::io::Error) -> Fail {
 /// Refuses what is there and no file, itself or at the end of a link. Bytes cannot be taken back
 /// from a pipe or a device; and a file in its place takes it from whoever uses it: if the
 /// superuser asks for /dev/null, from the whole system.
-fn refuse_special(destination: &Path) -> Result<(), Fail> {
+///
+/// # Errors
+/// Exit code 2.
+pub(crate) fn refuse_special(destination: &Path) -> Result<(), Fail> {
     // What cannot be looked at is replaced, if at all, and never written through.
     if destination.metadata().map_or(true, |m| m.is_file()) {
         return Ok(());
@@ -96,7 +99,7 @@ fn refuse_special(destination: &Path) -> Result<(), Fail> {
             destination.display()
         ),
     )
-    .hint("give a file's name with --output, or `-` for standard output"))
+    .hint("give a file's name; `get` writes to standard output with `--output -`"))
 }
 
 /// A file on its way to its place. Dropped without [`Placed::commit`], it is deleted.
@@ -241,7 +244,11 @@ mod tests {
         for special in [&socket, &link] {
             let fail = Placed::new_in(special).unwrap_err();
             assert_eq!((fail.code, fail.kind.as_str()), (2, "unwritable"));
+            // As are bundles, policies and statements, which replace what is there too.
+            let fail = crate::cmd::common::write_atomic(special, b"bundle").unwrap_err();
+            assert_eq!((fail.code, fail.kind.as_str()), (2, "unwritable"));
         }
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
         // A link that leads nowhere is replaced, as one that leads to a file is.
         let nowhere = dir.path().join("nowhere");

@@ -290,7 +290,7 @@ pub fn read_key(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey, F
 /// Writes a file by temporary file and rename, durable before it returns.
 ///
 /// # Errors
-/// Exit code 2; nothing is left behind.
+/// Exit code 2, also where a device, a pipe or a socket is there; nothing is left behind.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Fail> {
     write_mode(path, bytes, 0o644)
 }
@@ -314,6 +314,7 @@ fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fail> {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
+    crate::place::refuse_special(path)?;
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(bad)?;
     file.write_all(bytes)
         .and_then(|()| file.as_file().sync_all())
