@@ -82,6 +82,12 @@ impl Process {
         }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the process to end (SIGTERM) and waits for it.
     ///
     /// # Errors
