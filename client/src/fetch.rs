@@ -5,7 +5,10 @@
 //! limit, a connection that stops short is an error and never a short success, and an address
 //! that begins with `https` is never left for `http`.
 
+mod ask;
+
 use crate::fail::Fail;
+pub use ask::{Answer, Ask, Hop, Lost, Through};
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +20,8 @@ use ureq::{Agent, Body, http};
 const CONNECT: Duration = Duration::from_secs(10);
 /// For the answer's head; a log may wait for its witnesses before it answers.
 const RESPONSE: Duration = Duration::from_secs(120);
+/// For the head of what is only looked at.
+const LOOK: Duration = Duration::from_secs(30);
 /// For a whole small body (documents, tiles, bundles).
 const SMALL_BODY: Duration = Duration::from_secs(120);
 /// For any single read of a download: one that stalls ends, one that is slow goes on.
@@ -66,6 +71,19 @@ impl Fetcher {
     /// # Errors
     /// Exit code 2 where `ca_file` cannot be read or has no certificate.
     pub fn new(ca_file: Option<&Path>) -> Result<Self, Fail> {
+        Self::with(ca_file, RESPONSE, None)
+    }
+
+    /// The same for whoever looks at what is served: each request has a connection of its own,
+    /// as those of different people have, and no answer is waited for as long as a log's.
+    ///
+    /// # Errors
+    /// As [`Fetcher::new`].
+    pub fn observer(ca_file: Option<&Path>) -> Result<Self, Fail> {
+        Self::with(ca_file, LOOK, Some(0))
+    }
+
+    fn with(ca_file: Option<&Path>, response: Duration, idle: Option<usize>) -> Result<Self, Fail> {
         let roots = match ca_file {
             Some(path) => read_roots(path)?,
             None => RootCerts::PlatformVerifier,
@@ -83,11 +101,14 @@ impl Fetcher {
             .http_status_as_error(false)
             .max_redirects(MAX_REDIRECTS)
             .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(RESPONSE))
-            .timeout_per_read(Some(STALL))
-            .build();
+            .timeout_recv_response(Some(response))
+            .timeout_per_read(Some(STALL));
+        let config = match idle {
+            Some(most) => config.max_idle_connections(most),
+            None => config,
+        };
         Ok(Self {
-            agent: config.into(),
+            agent: config.build().into(),
             received: Arc::default(),
         })
     }
