@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod kills;
 pub mod load;
 pub mod random;
+pub mod serving;
 pub mod wire;
 pub mod witness;
 

@@ -40,21 +40,68 @@ pub(crate) fn complete(
     project: &ProjectPolicy,
     (state, memory): (&Path, &mut Memory),
 ) -> Result<Complete, Fail> {
-    let mut first: Option<Fail> = None;
-    for url in policy.log.url.iter().chain(&policy.log.mirrors) {
+    somewhere(policy, |url| {
         let from = Log {
             fetcher,
-            url: url.trim_end_matches('/'),
+            url,
             policy,
             project,
             state,
         };
-        match from.complete(memory) {
-            Ok((complete, head)) => {
-                let checkpoint = &complete.checkpoint;
-                learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
-                return Ok(complete);
-            }
+        let (complete, head) = from.complete(memory)?;
+        let checkpoint = &complete.checkpoint;
+        learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
+        Ok(complete)
+    })
+}
+
+/// What a project's newest head says to whoever knows its history.
+pub(crate) enum Since {
+    /// Nothing was accepted and nothing changed.
+    Same,
+    /// The history, and the hash of the state that it comes to.
+    Changed(Box<Complete>, Hash),
+}
+
+/// As [`complete`]; but where the project's state still has the hash `known`, which commits to all
+/// of its history, the head is all that is fetched.
+///
+/// # Errors
+/// As [`complete`].
+pub(crate) fn complete_since(
+    fetcher: &Fetcher,
+    policy: &Policy,
+    project: &ProjectPolicy,
+    known: Option<&Hash>,
+    (state, memory): (&Path, &mut Memory),
+) -> Result<Since, Fail> {
+    somewhere(policy, |url| {
+        let from = Log {
+            fetcher,
+            url,
+            policy,
+            project,
+            state,
+        };
+        let (checkpoint, head) = from.newest(memory)?;
+        let hash = head.state.hash();
+        let hash = hash.map_err(|e| Fail::unchecked("bad-answer", e.to_string()))?;
+        let since = if known == Some(&hash) {
+            Since::Same
+        } else {
+            Since::Changed(Box::new(from.all(checkpoint.clone(), &head)?), hash)
+        };
+        learn_head(state, memory, policy, &project.id, &checkpoint, &head)?;
+        Ok(since)
+    })
+}
+
+/// Asks the log, or else a mirror.
+fn somewhere<T>(policy: &Policy, mut ask: impl FnMut(&str) -> Result<T, Fail>) -> Result<T, Fail> {
+    let mut first: Option<Fail> = None;
+    for url in policy.log.url.iter().chain(&policy.log.mirrors) {
+        match ask(url.trim_end_matches('/')) {
+            Ok(found) => return Ok(found),
             // What is signed and contradicts itself is no matter of another server.
             Err(fail) if fail.code == crate::fail::UNTRUSTED => return Err(fail),
             Err(fail) => {

@@ -1,6 +1,6 @@
 //! The subcommands, one file each.
 
-mod address;
+pub(crate) mod address;
 mod by_name;
 pub mod cached;
 pub mod common;

@@ -59,7 +59,7 @@ pub struct Ask<'a> {
 }
 
 /// A redirect that was followed, or the last answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Hop {
     /// The address that was asked.
     pub url: String,
@@ -96,6 +96,8 @@ impl Answer {
 pub struct Lost {
     /// Why: exit code 3, or 2 for what is no address.
     pub fail: Fail,
+    /// The address that gave none.
+    pub url: String,
     /// The answers before.
     pub hops: Vec<Hop>,
 }
@@ -112,7 +114,13 @@ impl Fetcher {
         loop {
             let response = match self.one(ask, &from, deadline) {
                 Ok(response) => response,
-                Err(fail) => return Err(Box::new(Lost { fail, hops })),
+                Err(fail) => {
+                    return Err(Box::new(Lost {
+                        fail,
+                        url: from,
+                        hops,
+                    }));
+                }
             };
             let status = response.status().as_u16();
             let location = response.headers().get(header::LOCATION);
@@ -133,7 +141,13 @@ impl Fetcher {
             }
             match next(&from, &to.unwrap_or_default(), hops.len()) {
                 Ok(to) => from = to,
-                Err(fail) => return Err(Box::new(Lost { fail, hops })),
+                Err(fail) => {
+                    return Err(Box::new(Lost {
+                        fail,
+                        url: from,
+                        hops,
+                    }));
+                }
             }
         }
     }
@@ -159,7 +173,14 @@ impl Fetcher {
             Some(through) => config.proxy(Some(through.proxy.clone())),
             None => config,
         };
-        config.build().call().map_err(|e| failed(url, &e))
+        config.build().call().map_err(|e| match e {
+            // Others may read what is refused here: it is no outage.
+            ureq::Error::Protocol(_) => {
+                let message = format!("the answer is no valid HTTP: {e}");
+                Fail::unchecked("malformed-answer", message).detail("url", url)
+            }
+            e => failed(url, &e),
+        })
     }
 }
 
@@ -247,6 +268,14 @@ mod tests {
             assert!(asked.contains("user-agent: curl/8.5.0\r\n"), "{asked}");
             assert!(asked.contains("if-none-match: \"a\"\r\n"), "{asked}");
         }
+    }
+
+    #[test]
+    fn an_answer_that_others_may_read_is_no_outage() {
+        let (url, _asked) = serve(vec!["HTTP/1.1 200 OK\r\nX: \u{1b}[2J\r\n\r\n"]);
+        let fetcher = Fetcher::observer(None).unwrap();
+        let lost = fetcher.ask(&ask(&url, &[])).err().unwrap();
+        assert_eq!(lost.fail.kind, "malformed-answer");
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Config {
     /// Threads that poll.
     #[serde(default = "four")]
     pub workers: usize,
+    /// Bytes that the quarantine may hold.
+    #[serde(default = "gibibyte")]
+    pub quarantine_max_bytes: u64,
     /// How alerts are repeated.
     #[serde(default)]
     pub alerts: Alerts,
@@ -166,9 +169,15 @@ pub struct Watch {
     /// Through which proxies it is fetched, beside directly.
     #[serde(default)]
     pub proxies: Vec<String>,
+    /// Hosts that it may redirect to, beside its own and those of the first poll.
+    #[serde(default)]
+    pub redirect_hosts: Vec<String>,
     /// Larger is not read to its end, in bytes.
     #[serde(default = "gibibyte")]
     pub max_bytes: u64,
+    /// Seconds that one fetch may take.
+    #[serde(default = "five_minutes")]
+    pub timeout: u64,
 }
 
 /// What is at a watched address.
@@ -334,6 +343,7 @@ impl Config {
             if watch.every == 0 {
                 return Err(format!("watch {at}: every must be at least a second"));
             }
+            watch.check().map_err(|e| format!("watch {at}: {e}"))?;
             if watch.policy.is_none() && !one_policy {
                 return Err(format!("watch {at}: name the policy that it is judged by"));
             }
@@ -370,6 +380,27 @@ impl Config {
             let file = sink.file.iter_mut().filter(|f| **f != Path::new("-"));
             file.chain(&mut sink.secret_file).for_each(at);
         }
+    }
+}
+
+impl Watch {
+    fn check(&self) -> Result<(), String> {
+        if self.timeout == 0 || self.max_bytes == 0 {
+            return Err("timeout and max-bytes must be at least 1".into());
+        }
+        let strange =
+            |agent: &String| agent.is_empty() || !agent.chars().all(|c| matches!(c, ' '..='~'));
+        if let Some(agent) = self.user_agents.iter().find(|a| strange(a)) {
+            return Err(format!("user-agents: {agent:?} cannot stand in a header"));
+        }
+        let one = |text: &Option<String>| text.as_ref().is_some_and(|t| t.contains("{version}"));
+        if (one(&self.bundle) || one(&self.artifact)) && !one(&self.url) {
+            return Err("{version} in bundle or artifact needs one in url".into());
+        }
+        if self.directory.is_some() && (self.bundle.is_some() || self.artifact.is_some()) {
+            return Err("artifact and bundle belong to a url: in a directory, files are known by their names".into());
+        }
+        Ok(())
     }
 }
 
@@ -424,6 +455,11 @@ mod tests {
             (log.follow, log.every, log.expected.grace),
             (Follow::Heads, 60, 0)
         );
+        assert_eq!(config.quarantine_max_bytes, 1 << 30);
+        let config = parse("[[watch]]\nurl = \"u\"\n").unwrap();
+        let watch = config.watches.first().unwrap();
+        assert_eq!((watch.timeout, watch.max_bytes), (300, 1 << 30));
+        assert!(watch.redirect_hosts.is_empty());
     }
 
     #[test]
@@ -463,6 +499,11 @@ mod tests {
             "[[sink]]\nname = \"a\"\nfile = \"f\"\nlevel = 3\n",
             "[[sink]]\nname = \"a\"\nfile = \"f\"\n[[sink]]\nname = \"a\"\nfile = \"g\"\n",
             "[alerts]\nrepeat-after = 0\n",
+            "[[watch]]\nurl = \"u\"\ntimeout = 0\n",
+            "[[watch]]\nurl = \"u\"\nmax-bytes = 0\n",
+            "[[watch]]\nurl = \"u\"\nuser-agents = [\"a\\r\\nb: c\"]\n",
+            "[[watch]]\nurl = \"u\"\nartifact = \"tool-{version}\"\n",
+            "[[watch]]\ndirectory = \"d\"\nbundle = \"b\"\n",
         ] {
             assert!(parse(more).is_err(), "{more}");
         }

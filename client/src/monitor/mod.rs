@@ -19,3 +19,4 @@ pub mod metrics;
 pub mod service;
 pub mod sinks;
 pub mod task;
+pub mod watch;

@@ -99,6 +99,15 @@ impl Log<'_> {
     /// Exit code 1 for what is signed and contradicts itself, or what was signed before; 3 for
     /// all that anybody between could have made.
     pub(super) fn complete(&self, memory: &Memory) -> Result<(Complete, SeenHead), Fail> {
+        let (checkpoint, head) = self.newest(memory)?;
+        Ok((self.all(checkpoint, &head)?, head))
+    }
+
+    /// The project's newest head, proven.
+    ///
+    /// # Errors
+    /// As [`Log::complete`].
+    pub(super) fn newest(&self, memory: &Memory) -> Result<(SeenCheckpoint, SeenHead), Fail> {
         let ProvenHead {
             first,
             checkpoint,
@@ -109,17 +118,26 @@ impl Log<'_> {
         let seen = memory.logs.get(&log.origin);
         history::check(self.fetcher, self.ours(), seen, &first, &checkpoint)?;
         self.new_enough(&checkpoint, memory, now())?;
-        let indexes = self.indexes(&head, &Known::default())?;
+        Ok((checkpoint, head))
+    }
+
+    /// All that a head commits to.
+    ///
+    /// # Errors
+    /// As [`Log::complete`].
+    pub(super) fn all(
+        &self,
+        checkpoint: SeenCheckpoint,
+        head: &SeenHead,
+    ) -> Result<Complete, Fail> {
+        let indexes = self.indexes(head, &Known::default())?;
         let leaves = self.leaves(&checkpoint, &indexes)?;
-        let fold = self.fold(&leaves, &head)?;
-        Ok((
-            Complete {
-                checkpoint,
-                leaves,
-                fold,
-            },
-            head,
-        ))
+        let fold = self.fold(&leaves, head)?;
+        Ok(Complete {
+            checkpoint,
+            leaves,
+            fold,
+        })
     }
 
     /// Whose log it is, and where evidence against it is kept.

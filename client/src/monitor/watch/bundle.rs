@@ -1,0 +1,225 @@
+//! The bundle beside what is served: whether downloaders who verify can use it.
+
+use super::got::{Way, address};
+use super::history::Trust;
+use super::round::Group;
+use super::say::{Say, from_fail};
+use super::{Context, Target};
+use crate::cmd::verify::parse_bundle;
+use crate::fail::Fail;
+use crate::fetch::Ask;
+use crate::monitor::alert::Class;
+use crate::policy::{Policy, ProjectPolicy};
+use crate::refused::Refused;
+use crate::verify::{Artifact, Verdict, Wanted, verify};
+use ledger::Hash;
+use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use ledger::leaf::Leaf;
+use std::io::Read as _;
+use std::time::Duration;
+
+/// Bytes that a bundle is to be of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Of<'a> {
+    pub(super) name: &'a str,
+    pub(super) version: Option<&'a str>,
+    pub(super) sha256: Hash,
+    pub(super) size: u64,
+}
+
+/// What is wrong with a bundle.
+#[derive(Debug)]
+pub(super) struct Flaw {
+    pub(super) class: Class,
+    pub(super) kind: &'static str,
+    pub(super) why: Fail,
+}
+
+/// Verifies `bytes` as the bundle of what is served, as a downloader with this policy would.
+/// Gives the release's log index.
+pub(super) fn check(
+    bytes: &[u8],
+    of: &Of<'_>,
+    (trust, project): (&Trust, &ProjectPolicy),
+    now: u64,
+) -> Result<u64, Box<Flaw>> {
+    let bad = |class, kind| move |why| Box::new(Flaw { class, kind, why });
+    let memory = trust
+        .memory()
+        .map_err(bad(Class::Operational, "memory-unreadable"))?;
+    // Not even a bundle: what is served there is something else.
+    let bundle = parse_bundle(bytes).map_err(bad(Class::Tampering, "bundle-refused"))?;
+    let ask = |of: &Of<'_>, policy: &Policy, project: &ProjectPolicy| {
+        let artifact = Artifact {
+            name: of.name,
+            sha256: of.sha256,
+            size: of.size,
+        };
+        let wanted = Wanted {
+            project,
+            version: of.version,
+            no_rollback: false,
+        };
+        verify(&artifact, &wanted, &bundle, policy, &memory, now)
+    };
+    let refused = match ask(of, &trust.policy, project) {
+        Ok(verdict) => return Ok(verdict.index),
+        Err(refused) => refused,
+    };
+    let fail = |refused: &Refused| {
+        let make = if refused.unchecked() {
+            Fail::unchecked
+        } else {
+            Fail::untrusted
+        };
+        let mut fail = make(refused.kind(), refused.to_string());
+        if let Some(d) = refused.differ() {
+            fail = fail
+                .detail("expected", d.expected.clone())
+                .detail("got", d.got.clone());
+        }
+        fail
+    };
+    let flaw = |class, kind, refused: &Refused| {
+        let why = fail(refused);
+        Box::new(Flaw { class, kind, why })
+    };
+    match &refused {
+        Refused::NeedsRefresh { .. } => Err(flaw(Class::Degraded, "bundle-stale", &refused)),
+        // The verifier has one word for all that is about times: which of them is it?
+        Refused::Time(_) => {
+            let lenient = |min, max| {
+                let (policy, project) = without_ages(&trust.policy, project, (min, max));
+                ask(of, &policy, &project).map(|v: Verdict| v.index)
+            };
+            // Too young to be used is as the policy wants it, and passes by itself.
+            if let Ok(index) = lenient(true, false) {
+                return Ok(index);
+            }
+            Err(match lenient(true, true) {
+                Ok(_) => flaw(Class::Degraded, "bundle-stale", &refused),
+                Err(_) => flaw(Class::Tampering, "bundle-refused", &refused),
+            })
+        }
+        // Witnesses that were away, or keys that the log has changed: nobody altered it.
+        Refused::Quorum(_) | Refused::LogKey(_) => {
+            Err(flaw(Class::Degraded, "bundle-unchecked", &refused))
+        }
+        Refused::Digest(_) | Refused::Size(_) | Refused::Version(_) => {
+            // A genuine bundle of another release: uploads come one after the other.
+            let other = named(&bundle, of.name);
+            let genuine = other.is_some_and(|(sha256, size)| {
+                let of = Of {
+                    version: None,
+                    sha256,
+                    size,
+                    ..*of
+                };
+                ask(&of, &trust.policy, project).is_ok()
+            });
+            Err(if genuine {
+                flaw(Class::Degraded, "bundle-of-other-release", &refused)
+            } else {
+                flaw(Class::Tampering, "bundle-refused", &refused)
+            })
+        }
+        _ => Err(flaw(Class::Tampering, "bundle-refused", &refused)),
+    }
+}
+
+/// The bundle of bytes that are right.
+pub(super) fn beside(say: &mut Say<'_>, target: &Target, group: &Group<'_>) {
+    let Some(url) = target.bundle.as_deref() else {
+        return;
+    };
+    let subject = address(url);
+    let hint = "serve the bundle that `publish` wrote, or `countersign refresh` renews, beside the artifact: without it nobody can verify";
+    let bytes = match fetch(say.context, url) {
+        Ok(bytes) => bytes,
+        Err(fail) => {
+            let kind = match fail.kind.as_str() {
+                "not-found" => "bundle-missing",
+                "answer-too-large" => "bundle-too-large",
+                _ => {
+                    say.out.whole = false;
+                    "bundle-unreachable"
+                }
+            };
+            let finding = from_fail(&fail, Class::Degraded, kind, subject).hint(hint);
+            say.out.findings.push(finding);
+            return;
+        }
+    };
+    let of = Of {
+        name: &target.name,
+        version: target.version(),
+        sha256: group.sha256,
+        size: group.bytes.size,
+    };
+    let trust = (&*say.context.trust, &say.context.project);
+    if let Err(flaw) = check(&bytes, &of, trust, say.now) {
+        let Flaw { class, kind, why } = *flaw;
+        let key = why.kind.clone();
+        let finding = from_fail(&why, class, kind, subject).key(key).hint(hint);
+        say.out.findings.push(finding);
+    }
+}
+
+/// Fetches what should be a bundle.
+pub(super) fn fetch(context: &Context, url: &str) -> Result<Vec<u8>, Fail> {
+    let way = context.ways.first();
+    let ask = Ask {
+        url,
+        user_agent: way.map_or("countersign", |w: &Way| &w.agent),
+        through: way.and_then(|w| w.through.as_ref()),
+        headers: &[],
+        within: Duration::from_secs(context.watch.timeout.min(120)),
+    };
+    let answer = context.shared.fetcher.ask(&ask).map_err(|lost| lost.fail)?;
+    match answer.status {
+        200 => {}
+        404 | 410 => return Err(Fail::unchecked("not-found", "there is no bundle")),
+        status => {
+            return Err(Fail::unchecked(
+                "http-status",
+                format!("the server answered with HTTP status {status}"),
+            ));
+        }
+    }
+    let mut bytes = Vec::new();
+    let mut body = answer.body.take(MAX_BUNDLE_BYTES as u64 + 1);
+    body.read_to_end(&mut bytes)
+        .map_err(|e| crate::fetch::broken(url, &e))?;
+    if bytes.len() > MAX_BUNDLE_BYTES {
+        return Err(Fail::unchecked(
+            "answer-too-large",
+            "what is served is larger than any bundle",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// What the release in a bundle says of an artifact.
+fn named(bundle: &Bundle, name: &str) -> Option<(Hash, u64)> {
+    let Ok(Leaf::Statement(leaf)) = Leaf::parse(&bundle.entry.leaf) else {
+        return None;
+    };
+    let subjects = &leaf.statement.subject;
+    let found = subjects.iter().find(|s| s.name == name)?;
+    Some((found.sha256, found.size?))
+}
+
+fn without_ages(
+    policy: &Policy,
+    project: &ProjectPolicy,
+    (min, max): (bool, bool),
+) -> (Policy, ProjectPolicy) {
+    let (mut policy, mut project) = (policy.clone(), project.clone());
+    if min {
+        (policy.min_age, project.min_age) = (None, None);
+    }
+    if max {
+        (policy.max_age, project.max_age) = (None, None);
+    }
+    (policy, project)
+}
