@@ -1,6 +1,6 @@
 //! A project through its heads.
 
-use super::desk::{config, found, gauge, now, policy, poll, poll_at, recorded, watch};
+use super::desk::{config, copy, found, gauge, now, policy, poll, poll_at, recorded, watch};
 use countersign::monitor::alert::Class::{Degraded, Operational, Tampering, Unexpected};
 use countersign::monitor::follow::tasks;
 use countersign_tests::bench::{Proxy, ROOTS, bench};
@@ -237,7 +237,7 @@ fn two_trees_of_one_log_are_tampering_with_evidence() {
     let mut bench = bench();
     bench.published("1.0", "release1");
     bench.stop();
-    countersign_tests_copy(&bench.path("log"), &bench.path("fork"));
+    copy(&bench.path("log"), &bench.path("fork"));
     bench.serve();
     let mut task = watch(&bench, "policy.toml", "").remove(0);
     poll(&mut task);
@@ -265,19 +265,5 @@ fn two_trees_of_one_log_are_tampering_with_evidence() {
         let file = &of.iter().find(|(name, _)| name == "evidence").unwrap().1;
         assert!(file.starts_with(&bench.path("monitor/evidence").display().to_string()));
         bench.ok(&format!("evidence verify {file} --policy policy.toml"));
-    }
-}
-
-/// Copies a directory.
-fn countersign_tests_copy(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            countersign_tests_copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
     }
 }

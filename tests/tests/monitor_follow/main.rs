@@ -4,3 +4,5 @@
 
 mod desk;
 mod heads;
+mod leaves;
+mod witnesses;
