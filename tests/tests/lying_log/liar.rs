@@ -66,6 +66,18 @@ impl Liar {
         liar
     }
 
+    /// Says from its next head on that it never counted this leaf.
+    #[allow(dead_code, reason = "not all that share this log ask it to")]
+    pub fn deny(&mut self, index: u64) {
+        self.counted.retain(|(_, counted)| *counted != index);
+        let mut fold = Fold::new(ORIGIN);
+        for (index, bytes) in (0..).zip(&self.leaves) {
+            let counted = self.counted.iter().any(|(_, counted)| *counted == index);
+            fold.follow(&Leaf::parse(bytes).unwrap(), counted);
+        }
+        self.fold = fold;
+    }
+
     fn push(&mut self, leaf: &Leaf, counted: bool) {
         let index = self.size();
         if counted {

@@ -173,8 +173,8 @@ fn another_tree_than_the_witness_cosigned_is_tampering() {
     fs::rename(bench.path("log"), bench.path("cosigned")).unwrap();
     fs::rename(bench.path("fork"), bench.path("log")).unwrap();
     // The same keys, and no witness: of one size, then of a larger one.
-    watched.serve(false);
     watched.bench.state = "other/state.json";
+    watched.serve(false);
     watched.published("2.0");
     let mut task = watched.task(&watched.bench.url, "");
     let same = poll_at(&mut task, now());
