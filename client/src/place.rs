@@ -125,6 +125,19 @@ impl Placed {
             .hint("give the file's name with --output"));
         }
         refuse_special(destination)?;
+        Self::beside(destination)
+    }
+
+    /// A temporary file that is to get no name: its bytes are held back until they are verified.
+    /// Nothing that others put into the system's directory for such files stands in its way.
+    ///
+    /// # Errors
+    /// Exit code 2 where it cannot be made.
+    pub fn held_back() -> Result<Self, Fail> {
+        Self::beside(&std::env::temp_dir().join("-"))
+    }
+
+    fn beside(destination: &Path) -> Result<Self, Fail> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".countersign-");
         #[cfg(unix)]

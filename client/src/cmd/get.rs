@@ -78,13 +78,15 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
     }
     let to_stdout = args.to_stdout();
     let destination = match &args.output {
-        // Held back in a temporary file until it is verified, then copied.
-        _ if to_stdout => std::env::temp_dir().join(format!("countersign-{}", std::process::id())),
         Some(path) if path.is_dir() => path.join(&prepared.name),
         Some(path) => path.clone(),
         None => PathBuf::from(&prepared.name),
     };
-    let mut placed = Placed::new_in(&destination)?;
+    // For standard output it is held back in a temporary file until it is verified, then copied.
+    let mut placed = match to_stdout {
+        true => Placed::held_back()?,
+        false => Placed::new_in(&destination)?,
+    };
     let copied = prepared.download(|reader, limit| placed.fill(reader, limit))?;
     let verdict = prepared
         .check(&copied)

@@ -147,7 +147,7 @@ fn compressed() -> Outcome {
         bounded.env(name, value.unwrap_or_default());
     }
     let said = run(bounded).unwrap();
-    let starved = said.err.contains("memory allocation of") || said.err.contains("out of memory");
+    let starved = said.err.contains("memory allocation") || said.err.contains("out of memory");
     outcome(&said, starved.then(|| said.err.clone()))
 }
 
