@@ -12,8 +12,13 @@
 //! something, so that one flipped byte does not hide another. A bundle that cannot be read
 //! ends the fold and the tree there, and is said.
 
+mod again;
 mod bundle;
+mod by_path;
 mod state;
+
+pub use again::Beneath;
+pub use by_path::{ByPath, Files};
 
 use crate::Hash;
 use crate::fold::Fold;
@@ -36,6 +41,8 @@ const WIDTH: u64 = TILE_WIDTH as u64;
 pub enum Unreadable {
     /// It is not there: a finding, and the walk goes on.
     Missing,
+    /// What is there has more bytes than any tile or bundle: a finding, and the walk goes on.
+    TooLong,
     /// The source itself failed, with its reason: the walk stops without a verdict.
     Failed(String),
 }
@@ -57,6 +64,12 @@ pub trait Source: Sync {
     /// Whether partial tiles of hashes are to be asked for. A data directory has none, since
     /// they follow from its entries.
     fn has_partial_tiles(&self) -> bool {
+        true
+    }
+
+    /// Whether what is read twice is the same both times, as on a disk of one's own. Of any other
+    /// source a leaf that is read again is proven again, by the tree as it was walked.
+    fn is_steady(&self) -> bool {
         true
     }
 }
@@ -111,6 +124,64 @@ pub struct At<'a> {
     pub bytes: u64,
     /// Whether everything up to here was read, so that `edge` is the tree's.
     pub whole: bool,
+    /// The ledger's state. Only if `folded` it is that of all leaves walked.
+    pub fold: &'a Fold,
+    /// Whether every leaf so far could be folded.
+    pub folded: bool,
+    /// Whether a ledger head so far was wrong.
+    pub head_wrong: bool,
+    /// How much was seen.
+    pub counts: &'a Counts,
+}
+
+/// Where a walk begins: before the first leaf, or at the end of a bundle where an earlier walk of
+/// the same log was, which it was at [`Counts::leaves`]. It is a claim of whoever kept it: the
+/// walk ends in the root and the digest that follow from it.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The tree over the leaves so far, if `whole`.
+    pub edge: Edge,
+    /// The ledger's state after them, if `folded`.
+    pub fold: Fold,
+    /// As [`At::whole`].
+    pub whole: bool,
+    /// As [`At::folded`].
+    pub folded: bool,
+    /// As [`At::head_wrong`].
+    pub head_wrong: bool,
+    /// What was seen so far.
+    pub counts: Counts,
+}
+
+impl Start {
+    /// Before the first leaf of the log named `origin`.
+    #[must_use]
+    pub fn new(origin: &str) -> Self {
+        Self {
+            edge: Edge::new(),
+            fold: Fold::new(origin),
+            whole: true,
+            folded: true,
+            head_wrong: false,
+            counts: Counts::default(),
+        }
+    }
+
+    fn check(&self, size: u64) -> Result<(), Stopped> {
+        let at = self.counts.leaves;
+        let right = at.is_multiple_of(WIDTH)
+            && at <= size
+            && (!self.whole || self.edge.size() == at)
+            && (!self.folded || self.fold.size() == at);
+        if right {
+            return Ok(());
+        }
+        Err(Stopped::Start(format!(
+            "{at} leaves of {size}, a tree of {} and a state of {}",
+            self.edge.size(),
+            self.fold.size()
+        )))
+    }
 }
 
 /// What to walk.
@@ -134,6 +205,8 @@ pub struct Plan {
     /// Where the purls of the log's releases can be looked up; else the walk keeps them all in
     /// memory. What it says is not trusted further than the digest that follows from it.
     pub released: Option<LookUp>,
+    /// Whether the entries are nobody's that we know: they are hashed, and not read.
+    pub plain: bool,
 }
 
 /// A place where released purls are kept.
@@ -217,6 +290,9 @@ pub enum Stopped {
         /// What the source said.
         why: String,
     },
+    /// It cannot begin where it was told to.
+    #[error("a walk cannot begin at {0}")]
+    Start(String),
     /// A worker could not be started, or ended without a result.
     #[error("a worker thread failed: {0}")]
     Worker(String),
@@ -228,6 +304,7 @@ impl Stopped {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Source { .. } => "walk-source",
+            Self::Start(_) => "walk-start",
             Self::Worker(_) => "walk-worker",
         }
     }
@@ -243,16 +320,31 @@ pub fn walk<S: Source, O: Observer>(
     plan: &Plan,
     observer: &mut O,
 ) -> Result<Walked, Stopped> {
+    walk_from(source, plan, Start::new(&plan.origin), observer)
+}
+
+/// The same, from where an earlier walk was. [`Walked::last`] is then only of what followed.
+///
+/// # Errors
+/// As [`walk`]; [`Stopped::Start`] where `start` is no place in this log.
+pub fn walk_from<S: Source, O: Observer>(
+    source: &S,
+    plan: &Plan,
+    start: Start,
+    observer: &mut O,
+) -> Result<Walked, Stopped> {
+    start.check(plan.size)?;
+    let from = start.counts.leaves / WIDTH;
     let bundles = plan.size.div_ceil(WIDTH);
     let cores = plan
         .workers
         .or_else(|| std::thread::available_parallelism().ok());
     let workers = cores
         .map_or(1, |n| n.get() as u64)
-        .min(bundles.max(1))
+        .min((bundles - from).max(1))
         .max(1);
-    let keys = Keys::default();
-    let fold = Fold::new(&plan.origin).lean();
+    let keys = Keys::of(&start.fold);
+    let fold = start.fold.lean();
     let fold = match &plan.released {
         Some(LookUp(released)) => fold.looking_up(Arc::clone(released)),
         None => fold,
@@ -261,16 +353,17 @@ pub fn walk<S: Source, O: Observer>(
         source,
         observer,
         keys: &keys,
-        edge: Edge::new(),
+        edge: start.edge,
         fold,
-        whole: true,
-        folded: true,
-        head_wrong: false,
+        whole: start.whole,
+        // Nobody's entries are folded.
+        folded: start.folded && !plan.plain,
+        head_wrong: start.head_wrong,
         marks: Vec::new(),
-        wanted: &plan.marks,
+        wanted: wanted_from(&plan.marks, start.counts.leaves),
         size: plan.size,
         unreadable_counts: plan.unreadable_counts,
-        counts: Counts::default(),
+        counts: start.counts,
         last: None,
     };
     state.mark();
@@ -280,10 +373,14 @@ pub fn walk<S: Source, O: Observer>(
             index,
             width: width.unwrap_or(TILE_WIDTH),
         };
-        bundle::check(source, &keys, tile, index * WIDTH >= plan.signed_below)
+        let how = bundle::How {
+            verify: index * WIDTH >= plan.signed_below,
+            plain: plan.plain,
+        };
+        bundle::check(source, &keys, tile, how)
     };
     if workers == 1 {
-        for index in 0..bundles {
+        for index in from..bundles {
             state.take(one(index))?;
         }
         return state.end(plan.size);
@@ -295,7 +392,7 @@ pub fn walk<S: Source, O: Observer>(
             ready.push(receiver);
             let one = &one;
             let work = move || {
-                let mut index = first;
+                let mut index = from + first;
                 while index < bundles {
                     // The fold has stopped: so does this.
                     if sender.send(one(index)).is_err() {
@@ -309,7 +406,7 @@ pub fn walk<S: Source, O: Observer>(
                 .spawn_scoped(scope, work)
                 .map_err(|e| Stopped::Worker(e.to_string()))?;
         }
-        for turn in (0..bundles).map(|index| index % workers) {
+        for turn in (from..bundles).map(|index| (index - from) % workers) {
             let one = usize::try_from(turn).ok().and_then(|t| ready.get(t));
             let lost = || Stopped::Worker("it ended early".into());
             let checked = one.and_then(|r| r.recv().ok()).ok_or_else(lost)?;
@@ -317,6 +414,12 @@ pub fn walk<S: Source, O: Observer>(
         }
         state.end(plan.size)
     })
+}
+
+/// Those of `marks` that a walk from `size` meets.
+fn wanted_from(marks: &[u64], size: u64) -> &[u64] {
+    let passed = marks.partition_point(|mark| *mark < size);
+    marks.get(passed..).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -262,6 +262,7 @@ fn walk_once<S: Source>(
         workers: options.workers,
         unreadable_counts: false,
         released: None,
+        plain: false,
     };
     report.signed_below = plan.signed_below;
     // A record never goes back: below an earlier one there is nothing to add.

@@ -169,6 +169,7 @@ impl Frozen {
             } else {
                 let failed = |e| match e {
                     Unreadable::Missing => refused(format!("{path} is missing")),
+                    Unreadable::TooLong => refused(format!("{path} is too long")),
                     Unreadable::Failed(why) => refused(why),
                 };
                 Item::Bytes(source.bundle(&bundle).map_err(failed)?)

@@ -194,6 +194,7 @@ fn verified(
         workers: options.workers,
         unreadable_counts: false,
         released: None,
+        plain: false,
     };
     let source = check::TileDir::new(from);
     let walked = walk(&source, &plan, copying).map_err(|e| Refused::Unreadable(e.to_string()))?;

@@ -145,6 +145,7 @@ fn check(log: &Log, begun: Begun, patience: Patience) -> Result<End, String> {
             inner: InIndex(Arc::clone(&log.index)),
             patience: patience.clone(),
         }))),
+        plain: false,
     };
     let mut ears = Ears {
         metrics: &log.metrics,

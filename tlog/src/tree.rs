@@ -357,6 +357,33 @@ impl Edge {
         Ok(Self { size, levels })
     }
 
+    /// The edge put away: the size in 8 bytes big-endian, then the rows of each level's partial
+    /// tile, level 0 first. How many rows a level has follows from the size.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.size.to_be_bytes().to_vec();
+        for rows in &self.levels {
+            bytes.extend_from_slice(&rows.concat());
+        }
+        bytes
+    }
+
+    /// Reads [`Edge::to_bytes`], strictly; `None` for anything else. Whether its rows are those
+    /// of the tree that is meant shows in [`Edge::root`] alone.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let (size, rest) = bytes.split_first_chunk::<8>()?;
+        let size = u64::from_be_bytes(*size);
+        let (mut hashes, surplus) = rest.as_chunks::<32>();
+        let mut levels = Vec::new();
+        for level in (0..MAX_LEVELS).take_while(|level| rows(size, *level) > 0) {
+            let (now, later) = hashes.split_at_checked(partial_width(size, level).into())?;
+            levels.push(now.to_vec());
+            hashes = later;
+        }
+        (surplus.is_empty() && hashes.is_empty()).then_some(Self { size, levels })
+    }
+
     /// Leaves in the tree.
     #[must_use]
     pub fn size(&self) -> u64 {

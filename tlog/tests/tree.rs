@@ -223,6 +223,28 @@ fn an_edge_read_from_full_tiles_is_the_edge_that_grew() {
 }
 
 /// What an attacker can do to a list of hashes: flip a bit, drop, add, repeat, or swap.
+#[test]
+fn an_edge_is_put_away_and_taken_up_again() {
+    let sizes = [0, 1, 255, 256, 257, 511, 65_535, 65_536, 65_537, 65_792];
+    let all = leaves(65_792);
+    for size in sizes {
+        let mut edge = Edge::new();
+        edge.append(&all[..size]);
+        let bytes = edge.to_bytes();
+        assert_eq!(Edge::parse(&bytes), Some(edge), "{size}");
+        let less = bytes.split_last().unwrap().1;
+        assert_eq!(Edge::parse(less), None, "{size}");
+        let more = [bytes.as_slice(), &[0; 32]].concat();
+        assert_eq!(Edge::parse(&more), None, "{size}");
+        // Another size has other rows.
+        let mut other = bytes;
+        other[7] ^= 1;
+        assert_eq!(Edge::parse(&other), None, "{size}");
+    }
+    assert_eq!(Edge::parse(&[0; 7]), None);
+    assert_eq!(Edge::parse(&[0xff; 8]), None);
+}
+
 fn mutate(proof: &[Hash], how: u8, at: usize, bit: u8) -> Vec<Hash> {
     let mut proof = proof.to_vec();
     let at = at % (proof.len() + 1);

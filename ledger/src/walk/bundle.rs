@@ -2,6 +2,7 @@
 
 use super::{Finding, Source, Unreadable};
 use crate::envelope::Envelope;
+use crate::fold::{Fold, ProjectState};
 use crate::leaf::Leaf;
 use crate::statement::Body;
 use crate::{Hash, KeyId};
@@ -27,6 +28,13 @@ pub(super) enum Signed {
 }
 
 impl Keys {
+    /// Those that the projects of a restored fold list.
+    pub(super) fn of(fold: &Fold) -> Self {
+        let versions = fold.projects().flat_map(ProjectState::versions);
+        let keys = versions.flat_map(|v| v.project.roots.iter().chain(&v.project.release_keys));
+        Self(RwLock::new(keys.map(|k| (k.id(), k.clone())).collect()))
+    }
+
     fn learn(&self, leaf: &Leaf) {
         let Leaf::Statement(s) = leaf else { return };
         let Body::Project(p) = &s.statement.body else {
@@ -79,8 +87,17 @@ pub(super) struct Checked {
     pub failed: Option<(String, String)>,
 }
 
+/// What of a bundle is checked beside its hashes.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    /// Signatures.
+    pub verify: bool,
+    /// Nothing: the entries are not ours to read.
+    pub plain: bool,
+}
+
 /// Reads and checks one bundle and the tile above it.
-pub(super) fn check<S: Source>(source: &S, keys: &Keys, tile: EntryTile, verify: bool) -> Checked {
+pub(super) fn check<S: Source>(source: &S, keys: &Keys, tile: EntryTile, how: How) -> Checked {
     let mut done = Checked {
         tile,
         bytes: None,
@@ -97,8 +114,9 @@ pub(super) fn check<S: Source>(source: &S, keys: &Keys, tile: EntryTile, verify:
                 Ok(entries) => {
                     done.hashes = entries.iter().map(|e| leaf_hash(e)).collect();
                     let first = tile.index * u64::from(TILE_WIDTH);
-                    for (index, entry) in (first..).zip(&entries) {
-                        let item = read(keys, index, entry, verify, &path, &mut done.findings);
+                    for (index, entry) in (first..).zip(&entries).filter(|_| !how.plain) {
+                        let findings = &mut done.findings;
+                        let item = read(keys, index, entry, how.verify, &path, findings);
                         done.items.push(item);
                     }
                 }
@@ -112,6 +130,11 @@ pub(super) fn check<S: Source>(source: &S, keys: &Keys, tile: EntryTile, verify:
             let what = format!("entries {}… are not there", tile.index * 256);
             done.findings
                 .push(Finding::new("bundle-missing", &path, what));
+        }
+        Err(Unreadable::TooLong) => {
+            let what = "it has more bytes than a bundle can have";
+            done.findings
+                .push(Finding::new("bundle-too-long", &path, what));
         }
         Err(Unreadable::Failed(why)) => {
             done.failed = Some((path, why));
@@ -197,6 +220,10 @@ pub(super) fn compare(
     let got = match got {
         Ok(got) => got,
         Err(Unreadable::Missing) => return finding("tile-missing", "it is not there".to_owned()),
+        Err(Unreadable::TooLong) => {
+            let what = format!("more than {} bytes, want {}", 32 * TILE_WIDTH, want.len());
+            return finding("tile-length", what);
+        }
         Err(Unreadable::Failed(why)) => return Err(why),
     };
     if got == want {

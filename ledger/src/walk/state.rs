@@ -1,11 +1,12 @@
 //! What a walk's calling thread does: the fold, and the tree above level 0, in order.
 
+use super::again;
 use super::bundle::{self, Checked, Item, Keys, Signed};
 use super::{At, Counts, Finding, Mark, Observer, Source, Stopped, Walked};
 use crate::fold::{Fold, Refusal};
 use crate::leaf::Leaf;
 use crate::released::Earlier;
-use tlog::tile::{EntryTile, TILE_WIDTH, Tile, parse_bundle, width_at};
+use tlog::tile::{EntryTile, Tile};
 use tlog::tree::{Edge, FullTile};
 
 pub(super) struct State<'a, S, O> {
@@ -69,6 +70,11 @@ impl<S: Source, O: Observer> State<'_, S, O> {
             self.whole = false;
         }
         let mut items = items.into_iter();
+        let bytes = bytes.unwrap_or_default();
+        let read = again::Read {
+            tile: &tile,
+            bytes: &bytes,
+        };
         let mut rest = hashes.as_slice();
         while self.whole && !rest.is_empty() {
             // Up to the next mark, so that it is met exactly.
@@ -77,7 +83,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
             });
             let (now, later) = rest.split_at(until.min(rest.len()));
             for item in items.by_ref().take(now.len()) {
-                self.leaf(&tile, item);
+                self.leaf(read, item);
             }
             for full in self.edge.append(now) {
                 self.compare(full)?;
@@ -86,7 +92,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
             self.mark();
         }
         for item in items {
-            self.leaf(&tile, item);
+            self.leaf(read, item);
         }
         self.fold.forget_released(self.fold.size());
         let at = At {
@@ -94,9 +100,12 @@ impl<S: Source, O: Observer> State<'_, S, O> {
             edge: &self.edge,
             bytes: self.counts.bytes,
             whole: self.whole,
+            fold: &self.fold,
+            folded: self.folded,
+            head_wrong: self.head_wrong,
+            counts: &self.counts,
         };
-        self.observer
-            .bundle(&tile, bytes.as_deref().unwrap_or_default(), &at);
+        self.observer.bundle(&tile, &bytes, &at);
         Ok(())
     }
 
@@ -112,7 +121,8 @@ impl<S: Source, O: Observer> State<'_, S, O> {
         }
     }
 
-    fn leaf(&mut self, tile: &EntryTile, item: Item) {
+    fn leaf(&mut self, read: again::Read<'_>, item: Item) {
+        let tile = read.tile;
         let Item { leaf, signed } = item;
         let leaf = match leaf {
             Some(leaf) => leaf,
@@ -143,7 +153,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
             self.observer
                 .finding(Finding::new("time-went-back", tile.path(), what));
         }
-        let earlier = self.earlier(&leaf);
+        let earlier = self.earlier(&leaf, read);
         let outcome = match earlier {
             Ok(earlier) => self.fold.apply_with(&leaf, earlier.as_ref()),
             Err(failed) => Err(failed),
@@ -173,28 +183,24 @@ impl<S: Source, O: Observer> State<'_, S, O> {
     }
 
     /// The leaf without which it cannot be decided whether this one is accepted.
-    fn earlier(&self, leaf: &Leaf) -> Result<Option<Earlier>, Refusal> {
+    fn earlier(&self, leaf: &Leaf, now: again::Read<'_>) -> Result<Option<Earlier>, Refusal> {
         let Leaf::Statement(s) = leaf else {
             return Ok(None);
         };
         let Some(index) = self.fold.needs(&s.statement)? else {
             return Ok(None);
         };
-        let failed = |why: String| Refusal::LookUp {
+        let again = again::Again {
+            source: self.source,
+            edge: &self.edge,
+            size: self.size,
+            now,
+        };
+        let leaf = again.leaf(index).map_err(|why| Refusal::LookUp {
             about: format!("entry {index}"),
             why,
-        };
-        let tile = index / u64::from(TILE_WIDTH);
-        let tile = EntryTile {
-            index: tile,
-            width: width_at(self.size, 0, tile),
-        };
-        let bytes = self.source.bundle(&tile);
-        let bytes = bytes.map_err(|e| failed(format!("{}: {e:?}", tile.path())))?;
-        let entries = parse_bundle(&bytes, tile.width).map_err(|e| failed(e.to_string()))?;
-        let at = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-        let leaf = entries.get(at).map(Vec::as_slice).unwrap_or_default();
-        Ok(Earlier::parse(index, leaf))
+        })?;
+        Ok(Earlier::parse(index, &leaf))
     }
 
     fn count(&mut self, leaf: &Leaf) {
