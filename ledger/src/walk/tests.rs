@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use tlog::hash::leaf_hash;
 use tlog::tile::encode_bundle;
 
+mod from;
+
 const ORIGIN: &str = "log.example.org";
 const SIZE: u64 = 300;
 
@@ -76,6 +78,12 @@ fn statement(envelope: Envelope, time: u64) -> Leaf {
 
 /// A genuine log of [`SIZE`] leaves in batches of ten, and its root.
 fn log() -> (Files, Hash) {
+    log_with(|_, _| None)
+}
+
+/// The same, with what `other` says in the place of the release at an index, by the release key;
+/// it is given the release at index 2.
+fn log_with(other: impl Fn(u64, &Envelope) -> Option<Vec<u8>>) -> (Files, Hash) {
     let (root, release) = (
         SecretKey::generate().unwrap(),
         SecretKey::generate().unwrap(),
@@ -98,6 +106,7 @@ fn log() -> (Files, Hash) {
     let id = first.pae_hash();
     let mut fold = Fold::new(ORIGIN);
     let mut entries: Vec<Vec<u8>> = Vec::new();
+    let mut third: Option<Envelope> = None;
     while fold.size() < SIZE {
         let (n, time) = (fold.size(), 1000 + fold.size() / 10);
         let leaf = match n {
@@ -119,8 +128,12 @@ fn log() -> (Files, Hash) {
                     download_location: None,
                 };
                 let purl = format!("pkg:generic/acme/hello@{n}");
-                let payload = release_payload(&id, &purl, &[artifact], None).unwrap();
-                statement(Envelope::sign(payload, &[&release]).unwrap(), time)
+                let payload = third.as_ref().and_then(|third| other(n, third));
+                let payload =
+                    payload.unwrap_or(release_payload(&id, &purl, &[artifact], None).unwrap());
+                let signed = Envelope::sign(payload, &[&release]).unwrap();
+                third.get_or_insert(signed.clone());
+                statement(signed, time)
             }
         };
         entries.push(leaf.to_bytes().unwrap());
