@@ -46,6 +46,24 @@ enum Command {
     Get(cmd::get::GetArgs),
     /// Download, verify, and only then run: the replacement for `curl | bash`
     Run(cmd::run::RunArgs),
+    /// Check all of a log: every tile, root, signature and statement, and that it has one history
+    ///
+    /// It reads every entry: each tile of hashes must follow from them, the root must be the one
+    /// that the log and enough witnesses signed, and every checkpoint that was seen before must be
+    /// of the same tree. Of a countersign log it verifies every statement's signatures, whether
+    /// its keys could say that, and every ledger head.
+    ///
+    /// With --state it goes on from where it was, also after it was killed, and remembers what the
+    /// log has signed: run it every hour and only what is new is read. Two histories are kept as
+    /// evidence there. With --mirror it keeps a copy to serve, or to audit again with --tiles.
+    ///
+    ///   countersign audit --log https://log.example --policy policy.toml --state audit
+    ///
+    /// Exit code 0: sound. 1: not sound: what is wrong is listed by kind and place. 2: wrong usage,
+    /// or its own files cannot be used. 3: the log could not be read, or answered with less than it
+    /// did before: no verdict.
+    #[command(verbatim_doc_comment)]
+    Audit(cmd::audit::AuditArgs),
     /// Read and check any tlog-tiles log
     #[command(subcommand)]
     Log(cmd::log::LogCommand),
@@ -101,6 +119,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Refresh(a) => cmd::refresh::run(a),
         Command::Releases(a) => cmd::releases::run(a),
         Command::Get(a) => cmd::get::run(a),
+        Command::Audit(a) => cmd::audit::run(a),
         Command::Log(c) => cmd::log::run(c),
         // Its codes say how grave the gravest alert is.
         Command::Monitor(a) => match cmd::monitor::run(a) {

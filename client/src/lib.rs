@@ -29,6 +29,7 @@ macro_rules! step {
     };
 }
 
+pub mod audit;
 pub mod cli;
 pub mod cmd;
 pub mod fail;

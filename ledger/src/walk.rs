@@ -132,6 +132,8 @@ pub struct At<'a> {
     pub head_wrong: bool,
     /// How much was seen.
     pub counts: &'a Counts,
+    /// The marks that this walk has met.
+    pub marks: &'a [Mark],
 }
 
 /// Where a walk begins: before the first leaf, or at the end of a bundle where an earlier walk of

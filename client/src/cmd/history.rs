@@ -137,7 +137,8 @@ impl Against<'_> {
         })
     }
 
-    fn save(&self, evidence: &Evidence) -> Option<PathBuf> {
+    /// Keeps it; `None` where it cannot be written.
+    pub(crate) fn save(&self, evidence: &Evidence) -> Option<PathBuf> {
         let bytes = evidence.to_bytes().ok()?;
         let directory = self.state.parent()?.join("evidence");
         std::fs::create_dir_all(&directory).ok()?;

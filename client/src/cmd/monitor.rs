@@ -9,7 +9,7 @@ use crate::monitor::config::Config;
 use crate::monitor::service::{Service, acknowledge};
 use crate::monitor::sinks::Message;
 use crate::monitor::task::Task;
-use crate::monitor::{follow, listen, sinks};
+use crate::monitor::{follow, listen, sinks, watch};
 use crate::when::time;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -75,7 +75,9 @@ pub struct AlertsArgs {
 }
 
 fn tasks(config: &Config) -> Result<Vec<Box<dyn Task>>, Fail> {
-    follow::tasks(config)
+    let mut tasks = follow::tasks(config)?;
+    tasks.extend(watch::tasks(config)?);
+    Ok(tasks)
 }
 
 /// Runs `monitor`; returns the exit code.
@@ -99,11 +101,11 @@ pub fn run(args: &MonitorArgs) -> Result<u8, Fail> {
         Some(MonitorCommand::Alerts(list)) => alerts(list, &config, args.json).map(|()| 0),
         Some(MonitorCommand::Check) => check(&config, args.json).map(|()| 0),
         Some(MonitorCommand::Canary) => canary(&config, args.json),
-        None => watch(config, args),
+        None => run_all(config, args),
     }
 }
 
-fn watch(config: Config, args: &MonitorArgs) -> Result<u8, Fail> {
+fn run_all(config: Config, args: &MonitorArgs) -> Result<u8, Fail> {
     let tasks = tasks(&config)?;
     let address = config.listen.filter(|_| !args.once);
     if config.sinks.is_empty() && !args.once {

@@ -104,6 +104,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
             folded: self.folded,
             head_wrong: self.head_wrong,
             counts: &self.counts,
+            marks: &self.marks,
         };
         self.observer.bundle(&tile, &bytes, &at);
         Ok(())
