@@ -7,6 +7,7 @@
 //! mixed up: no verdict is no "sound", and a network that fails is no finding.
 
 mod fork;
+mod history;
 mod mirror;
 mod record;
 pub mod report;
@@ -20,8 +21,7 @@ use crate::cmd::history::Against;
 use crate::fail::Fail;
 use crate::policy::Policy;
 use crate::signed::{Signed, leaf_time};
-use fork::Pair;
-use ledger::hex32;
+use history::stale;
 use ledger::walk::{LookUp, Plan, Start, Stopped, Unreadable, Walked, walk_from};
 use mirror::Mirror;
 use record::Record;
@@ -105,6 +105,7 @@ impl Audit<'_> {
         let Some((signed, now)) = self.checkpoint()? else {
             return Ok(());
         };
+        self.forked_before();
         let mut points = remembered.clone();
         let floor = policy.log.checkpoint_floor.as_deref();
         points.extend(floor.and_then(|note| Point::parse("the policy's floor", note)));
@@ -170,18 +171,15 @@ impl Audit<'_> {
     /// finding, and there is nothing to walk to.
     fn checkpoint(&mut self) -> Result<Option<(Signed, Point)>, Fail> {
         let policy = self.options.policy;
-        let unread = |kind: &str, why: String| {
-            Fail::unchecked(kind, format!("the log's checkpoint cannot be read: {why}"))
-                .detail("log", self.options.place.name())
-                .hint("check the address or directory, then try again: nothing is said about the log itself")
-        };
         let bytes = match self.options.place.read("checkpoint", MAX_NOTE_BYTES) {
             Ok(bytes) => bytes,
             Err(Unreadable::Missing) => {
-                return Err(unread("no-checkpoint", "there is none".into()));
+                return Err(self.unread("no-checkpoint", "checkpoint", "there is none"));
             }
             Err(Unreadable::TooLong) => Vec::new(),
-            Err(Unreadable::Failed(why)) => return Err(unread("log-unreadable", why)),
+            Err(Unreadable::Failed(why)) => {
+                return Err(self.unread("log-unreadable", "checkpoint", &why));
+            }
         };
         let invalid = |why: &str| Found::new("checkpoint-invalid", "checkpoint", why);
         let heard = &mut self.report.heard;
@@ -212,55 +210,10 @@ impl Audit<'_> {
         Ok(Some((signed, now)))
     }
 
-    /// Whether a checkpoint that was seen before contradicts this one without a walk. One that is
-    /// larger, and does not, makes this one an old answer.
-    fn goes_back(&mut self, points: &[Point], now: &Point) -> Result<bool, Fail> {
-        let (size, root) = (now.checkpoint.size, now.checkpoint.root);
-        let mut contradicted = false;
-        for point in points {
-            let seen = &point.checkpoint;
-            if seen.size < size || (seen.size, seen.root) == (size, root) {
-                continue;
-            }
-            match fork::compare(&self.log, self.ours, now, point, None) {
-                Pair::Fork(evidence) => {
-                    self.forked(point, Some(&evidence), "");
-                    contradicted = true;
-                }
-                Pair::Unknown if seen.size == size => {
-                    self.forked(point, None, "no key of the policy's log signed both");
-                    contradicted = true;
-                }
-                _ => {}
-            }
-        }
-        let largest = points.iter().max_by_key(|p| p.checkpoint.size);
-        match largest.filter(|p| p.checkpoint.size > size && !contradicted) {
-            None => Ok(contradicted),
-            Some(seen) => Err(stale(seen.from, seen.checkpoint.size, size)
-                .detail("remembered", seen.note.trim_end())
-                .detail("now", now.note.trim_end())),
-        }
-    }
-
-    fn forked(&mut self, point: &Point, evidence: Option<&ledger::evidence::Evidence>, why: &str) {
-        let kept = evidence.and_then(|e| fork::keep(self.ours, e));
-        let (size, from) = (point.checkpoint.size, point.from);
-        let what = match &kept {
-            Some(_) => "the evidence is kept".to_owned(),
-            None if evidence.is_some() => "the evidence cannot be written".to_owned(),
-            None => format!("there is no evidence for others: {why}; keep both checkpoints"),
-        };
-        let what = format!(
-            "the log has signed two histories: the checkpoint of {size} leaves ({from}) is not of the tree that it shows now; {what}"
-        );
-        self.report
-            .heard
-            .found(Found::new("fork", "checkpoint", what));
-        let kept = kept.map(|path| path.display().to_string());
-        self.report
-            .evidence
-            .extend(kept.filter(|path| !self.report.evidence.contains(path)));
+    fn unread(&self, kind: &str, what: &str, why: &str) -> Fail {
+        Fail::unchecked(kind, format!("the log's {what} cannot be read: {why}"))
+            .detail("log", self.options.place.name())
+            .hint("check the address or directory, then try again: nothing is said about the log itself")
     }
 
     /// Where to go on from.
@@ -273,39 +226,41 @@ impl Audit<'_> {
         let (tables, origin) = (self.dir.tables(), &options.policy.log.origin);
         table::forget(&tables).map_err(|e| seen::unwritable(&tables, &e))?;
         let mut table = Table::open(&tables)?;
-        let mut record = table.record(dir)?;
-        if let Some(r) = &record {
-            if r.origin != *origin {
+        let mut earlier = None;
+        if let Some(record) = table.record(dir)? {
+            if record.origin != *origin {
                 return Err(table::damaged(dir, "it is the audit of another log"));
             }
-            let again = if r.plain != options.plain {
+            if record.size > now.checkpoint.size {
+                return Err(stale("read", record.size, now.checkpoint.size));
+            }
+            let start = record.start();
+            let start =
+                start.ok_or_else(|| table::damaged(dir, "its record contradicts itself"))?;
+            let again = if record.plain != options.plain {
                 Some("what was read before was read otherwise (--plain)")
-            } else if r.size > 0 && mirror.is_some() && r.mirror.as_deref() != mirror {
+            } else if record.size > 0 && mirror.is_some() && record.mirror.as_deref() != mirror {
                 Some("the mirror does not have what was read before")
+            } else if record.whole && record.found == 0 && !self.goes_on(&start.edge, now)? {
+                Some("the log's tiles do not connect what was read before with its checkpoint")
             } else {
                 None
             };
-            if let Some(why) = again {
-                self.report.heard.note("begins-again", "state", why);
-                drop(table);
-                table::discard(&tables).map_err(|e| seen::unwritable(&tables, &e))?;
-                table = Table::open(&tables)?;
-                record = None;
+            match again {
+                None => earlier = Some((record, start)),
+                Some(why) => {
+                    self.report.heard.note("begins-again", "state", why);
+                    drop(table);
+                    table::discard(&tables).map_err(|e| seen::unwritable(&tables, &e))?;
+                    table = Table::open(&tables)?;
+                }
             }
         }
         let mirror = mirror.map(str::to_owned);
-        let mut record = match record {
-            Some(record) => record,
-            None => {
-                let new = Record::new(origin, options.plain, mirror.clone());
-                return Ok((table, new, Start::new(origin)));
-            }
+        let Some((mut record, start)) = earlier else {
+            let record = Record::new(origin, options.plain, mirror);
+            return Ok((table, record, Start::new(origin)));
         };
-        if record.size > now.checkpoint.size {
-            return Err(stale("read", record.size, now.checkpoint.size));
-        }
-        let start = record.start();
-        let start = start.ok_or_else(|| table::damaged(dir, "its record contradicts itself"))?;
         let fold = table.fold(&record, dir)?;
         record.mirror = mirror;
         Ok((table, record, Start { fold, ..start }))
@@ -316,7 +271,7 @@ impl Audit<'_> {
         &mut self,
         now: &Point,
         points: &[Point],
-        mut mirror: Option<&mut Mirror>,
+        mirror: Option<&mut Mirror>,
     ) -> Result<Option<(Walked, Record)>, Fail> {
         let name = mirror.as_ref().map(|m| m.name.clone());
         let (table, mut record, start) = self.begin(now, name.as_deref())?;
@@ -344,7 +299,7 @@ impl Audit<'_> {
             shown: Shown::new(self.options.quiet, record.size, size),
             record: &mut record,
             table: &table,
-            mirror: mirror.as_deref_mut(),
+            mirror,
             log: &self.log,
             state: &self.dir.path,
             saved: Instant::now(),
@@ -378,49 +333,6 @@ impl Audit<'_> {
         }
     }
 
-    /// Compares the tree with what was signed. Whether it is the one of the checkpoint, and of
-    /// every one before.
-    fn compare(&mut self, walked: &Walked, record: &Record, points: &[Point], now: &Point) -> bool {
-        if !walked.whole {
-            return false;
-        }
-        let root = walked.edge.root();
-        self.report.root = Some(root);
-        if root != now.checkpoint.root {
-            let (got, want) = (hex32(&root), hex32(&now.checkpoint.root));
-            let what =
-                format!("the entries give the root {got}, the signed checkpoint says {want}");
-            let found = Found::new("root-mismatch", "checkpoint", what);
-            self.report.heard.found(found);
-            // Of what history these entries are, nobody has said.
-            return false;
-        }
-        let mut one_history = true;
-        for point in points {
-            let seen = &point.checkpoint;
-            let mark = walked.marks.iter().find(|m| m.size == seen.size);
-            let here = mark.map(|m| m.root).or_else(|| record.root_at(seen.size));
-            if here == Some(seen.root) {
-                continue;
-            }
-            match (fork::compare(&self.log, self.ours, point, now, here), here) {
-                (Pair::OneHistory, None) => continue,
-                (Pair::Fork(evidence), _) => self.forked(point, Some(&evidence), ""),
-                (_, Some(_)) => {
-                    self.forked(point, None, "the tiles that prove it were not to be had");
-                }
-                (Pair::Unknown, None) => {
-                    let (size, from) = (seen.size, point.from);
-                    self.report.unread.get_or_insert(format!(
-                        "the tiles that connect the checkpoint of {size} leaves ({from}) were not to be had"
-                    ));
-                }
-            }
-            one_history = false;
-        }
-        one_history
-    }
-
     fn times(&mut self, walked: &Walked, signed: &Signed) {
         let unknown = walked.counts.unknown;
         if unknown > 0 {
@@ -441,13 +353,4 @@ impl Audit<'_> {
             self.report.heard.found(found);
         }
     }
-}
-
-/// The log answers with less than there was.
-fn stale(from: &str, seen: u64, size: u64) -> Fail {
-    Fail::unchecked(
-        "stale",
-        format!("the log answers with a checkpoint of {size} leaves, and {seen} were {from}"),
-    )
-    .hint("an old answer: ask again later, or ask another place that serves this log; if it stays so, the log withholds what it has signed: keep both checkpoints")
 }

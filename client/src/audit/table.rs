@@ -247,3 +247,78 @@ pub(crate) fn forget(dir: &Path) -> std::io::Result<()> {
 fn old(dir: &Path) -> PathBuf {
     dir.with_extension("old")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn saved(dir: &Path) -> (Arc<Table>, Record) {
+        let table = Table::open(dir).unwrap();
+        let fold = Fold::new("log.example");
+        let mut record = Record::new("log.example", false, None);
+        record.fold = ledger::hex32(&fold.digest());
+        table.save(&record, &fold).unwrap();
+        (table, record)
+    }
+
+    #[test]
+    fn what_is_put_away_is_taken_up_again_and_half_of_it_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("progress");
+        let (table, record) = saved(&path);
+        drop(table);
+        let table = Table::open(&path).unwrap();
+        assert_eq!(table.record(&path).unwrap(), Some(record.clone()));
+        assert!(table.fold(&record, &path).is_ok());
+        // A state that is another than the record says.
+        let mut other = record.clone();
+        other.fold = ledger::hex32(&[7; 32]);
+        assert_eq!(table.fold(&other, &path).unwrap_err().kind, "state-damaged");
+        table.standing.insert([1; 32], [9]).unwrap();
+        assert_eq!(
+            table.fold(&record, &path).unwrap_err().kind,
+            "state-damaged"
+        );
+        // A table that is lost, or of another time.
+        for lost in table.tables() {
+            for size in [None, Some(7_u64)] {
+                match size {
+                    None => lost.remove(SIZE).unwrap(),
+                    Some(size) => lost.insert(SIZE, size.to_be_bytes()).unwrap(),
+                }
+                assert_eq!(table.record(&path).unwrap_err().kind, "state-damaged");
+            }
+            lost.insert(SIZE, 0_u64.to_be_bytes()).unwrap();
+        }
+        drop(table);
+        discard(&path).unwrap();
+        assert_eq!(Table::open(&path).unwrap().record(&path).unwrap(), None);
+    }
+
+    #[test]
+    fn rows_are_found_before_and_after_they_are_saved_and_never_ahead() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, record) = saved(dir.path());
+        let fold = Fold::new("log.example");
+        let insert = |purl, index| {
+            let mut rows = table.rows.write().unwrap();
+            rows.purls.insert([purl; 32], index);
+            rows.paes.insert([purl; 32], index);
+        };
+        insert(1, 5);
+        for _ in 0..2 {
+            assert_eq!(table.released(&[1; 32], 6), Ok(Some(5)));
+            assert_eq!(table.stated(&[1; 32]), Ok(Some(5)));
+            assert_eq!(table.released(&[2; 32], 6), Ok(None));
+            assert!(
+                table.released(&[1; 32], 5).is_err(),
+                "not known what was before"
+            );
+            table.save(&record, &fold).unwrap();
+            assert_eq!(table.waiting(), 0);
+        }
+        insert(1, 9);
+        assert_eq!(table.released(&[1; 32], 10), Ok(Some(9)), "the last");
+    }
+}

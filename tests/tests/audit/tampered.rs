@@ -1,0 +1,184 @@
+//! Each tampering is found, by its name: bytes that were changed in storage, and what a log says
+//! that has its keys.
+
+use super::made::{Log, Place};
+use std::path::Path;
+
+fn change(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn what_was_changed_in_storage_is_found_and_stays_out_of_the_mirror() {
+    let place = Place::new(600);
+    let tiles = place.path("tiles");
+    let (bundle, full) = ("tile/entries/001", "tile/0/001");
+    for (path, kind) in [
+        (bundle, "tile-mismatch"),
+        ("tile/entries/002.p/88", "tile-mismatch"),
+        (full, "tile-mismatch"),
+        ("tile/0/002.p/88", "tile-mismatch"),
+        ("tile/1/000.p/2", "tile-mismatch"),
+    ] {
+        let path = tiles.join(path);
+        let flip = |bytes: &mut Vec<u8>| bytes[40] ^= 1;
+        change(&path, flip);
+        place.tiles(&["--mirror", "mirror"]).unsound(kind);
+        assert!(!place.path("mirror/checkpoint").exists());
+        change(&path, flip);
+    }
+    for (path, missing) in [(bundle, "bundle-missing"), (full, "tile-missing")] {
+        let path = tiles.join(path);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        place.tiles(&["--mirror", "mirror"]).unsound(missing);
+        for (bytes, kind) in [
+            (
+                whole[..whole.len() - 1].to_vec(),
+                ["bundle-truncated", "tile-length"],
+            ),
+            (
+                [&whole[..], &[0]].concat(),
+                ["bundle-trailing-bytes", "tile-length"],
+            ),
+            (vec![0; 17 << 20], ["bundle-too-long", "tile-length"]),
+            (Vec::new(), ["bundle-truncated", "tile-length"]),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            place
+                .tiles(&[])
+                .unsound(kind[usize::from(missing == "tile-missing")]);
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
+    let state = ["--state", "state"];
+    place
+        .tiles(&[&["--mirror", "mirror"], &state[..]].concat())
+        .sound();
+    // A mirror that has another full tile is not written over, and not called good.
+    change(&place.path("mirror/tile/entries/000"), |b| b[40] ^= 1);
+    place
+        .tiles(&["--mirror", "mirror"])
+        .unsound("mirror-differs");
+}
+
+#[test]
+fn what_was_found_is_found_again_until_somebody_decides() {
+    let place = Place::new(600);
+    let state = ["--state", "state"];
+    let path = place.path("tiles/tile/entries/001");
+    change(&path, |b| b[40] ^= 1);
+    let first = place.tiles(&state);
+    first.unsound("tile-mismatch");
+    change(&path, |b| b[40] ^= 1);
+    let again = place.tiles(&state);
+    again.unsound("tile-mismatch");
+    assert_eq!(again.json["run"]["notes"][0]["kind"], "found-before");
+    std::fs::rename(place.path("state"), place.path("before")).unwrap();
+    place.tiles(&state).sound();
+}
+
+/// A log that has done something, and has gone on.
+fn after(what: impl Fn(&mut Log)) -> Place {
+    let mut log = Log::new();
+    log.grow(300);
+    what(&mut log);
+    log.grow(620);
+    Place::of(log)
+}
+
+#[test]
+fn what_a_log_with_its_keys_may_not_say_is_found() {
+    after(|_| {}).tiles(&[]).sound();
+    for (what, kind) in [
+        (Log::wrong_head as fn(&mut Log), "wrong-head"),
+        (Log::forged_release, "bad-signature"),
+        (Log::release_again, "purl-released-before"),
+        (|log| log.raw(b"{}"), "fold-ended"),
+        (|log| log.raw(b"\xff\x1b[2J"), "fold-ended"),
+        (
+            |log| {
+                let head = log.fold.next_head(7).to_bytes().unwrap();
+                log.raw(&head);
+            },
+            "time-went-back",
+        ),
+    ] {
+        let place = after(what);
+        // Its tree is as it must be: only who reads what is in it can find it.
+        place.tiles(&["--plain"]).sound();
+        let said = place.tiles(&["--mirror", "mirror"]);
+        said.unsound(kind);
+        assert!(!place.path("mirror/checkpoint").exists());
+        assert_eq!(said.json["counts"]["leaves"], 620, "it goes on to the end");
+    }
+}
+
+#[test]
+fn a_checkpoint_that_commits_to_nothing_is_found() {
+    let place = Place::new(20);
+    let path = place.path("tiles/checkpoint");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let of_other = Place::new(20).log.checkpoint(20);
+    let lines: Vec<&str> = good.lines().collect();
+    let [text, signatures] = [&lines[..4], &lines[4..]].map(|l| l.join("\n"));
+    let cosigned = lines[5];
+    for (note, kind) in [
+        (String::new(), "checkpoint-invalid"),
+        ("<html>".to_owned(), "checkpoint-invalid"),
+        (of_other, "log-key-missing"),
+        (format!("{text}\n{cosigned}\n"), "log-key-missing"),
+        (good.replace("log.example", "log.other"), "other-log"),
+        (good.replace("\n20\n", "\n21\n"), "checkpoint-invalid"),
+        (format!("{text}\n{}\n", lines[4]), "quorum-not-met"),
+    ] {
+        std::fs::write(&path, note).unwrap();
+        place.tiles(&["--mirror", "mirror"]).unsound(kind);
+        assert!(!place.path("mirror/checkpoint").exists());
+    }
+    assert!(signatures.contains(cosigned));
+    std::fs::write(&path, [0xff; 10]).unwrap();
+    place.tiles(&[]).unsound("checkpoint-invalid");
+    std::fs::write(&path, good).unwrap();
+    place.tiles(&[]).sound();
+}
+
+#[test]
+fn leaves_are_not_dated_later_than_they_were_seen() {
+    let mut place = Place::new(600);
+    let last = place.log.fold.last_time();
+    for (seen, sound) in [(last, true), (last - 300, true), (last - 301, false)] {
+        place.log.cosigned = Some(seen);
+        place.log.write(&place.path("tiles"), 600);
+        let said = place.tiles(&[]);
+        if sound {
+            said.sound();
+        } else {
+            said.unsound("time");
+        }
+    }
+}
+
+#[test]
+fn what_a_log_says_does_not_steer_a_terminal() {
+    let place = after(|log| {
+        log.raw(
+            "{\"apiVersion\":\"countersign/v1\",\"kind\":\"head\",\"\u{1b}[2J\u{202e}\":1}"
+                .as_bytes(),
+        );
+    });
+    let mut command = place.command(&["--tiles", "tiles"]);
+    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let mut human = std::process::Command::new(command.get_program());
+    human.current_dir(place.dir.path());
+    human.args(args.iter().filter(|a| *a != "--json"));
+    command.env_clear();
+    let said = countersign_tests::run(human).unwrap();
+    assert_eq!(said.code, 1, "{}", said.err);
+    let out = String::from_utf8(said.out).unwrap();
+    assert!(out.contains("NOT SOUND: log.example"), "{out}");
+    let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!out.contains(bad), "{out:?}");
+}
