@@ -29,6 +29,8 @@ const STALL: Duration = Duration::from_secs(60);
 /// For somebody who is told something.
 const TOLD: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: u32 = 5;
+/// Connections kept to one server: as many as an audit's threads ask over.
+const IDLE: usize = 16;
 
 /// An HTTP client.
 #[derive(Debug, Clone)]
@@ -100,6 +102,8 @@ impl Fetcher {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
             .max_redirects(MAX_REDIRECTS)
+            .max_idle_connections(IDLE)
+            .max_idle_connections_per_host(IDLE)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(response))
             .timeout_per_read(Some(STALL));

@@ -30,6 +30,7 @@ pub(crate) struct Shown {
     bar: ProgressBar,
     lines: bool,
     from: u64,
+    size: u64,
     began: Instant,
     said: Instant,
 }
@@ -53,6 +54,7 @@ impl Shown {
             bar,
             lines: !terminal && !quiet,
             from,
+            size,
             began: now,
             said: now,
         }
@@ -66,7 +68,7 @@ impl Shown {
         self.said = Instant::now();
         let seconds = self.began.elapsed().as_secs_f64().max(1e-9);
         let rate = leaves.saturating_sub(self.from) as f64 / seconds;
-        let size = self.bar.length().unwrap_or_default();
+        let size = self.size;
         let left = size.saturating_sub(leaves) as f64 / rate.max(1e-9);
         eprintln!("{leaves} of {size} leaves, {rate:.0} leaves/s, {left:.0} s left");
     }
@@ -144,7 +146,7 @@ impl Observer for Watch<'_> {
         let due = self.saved.elapsed() >= SAVE
             || self.table.waiting() >= MOST_ROWS
             // The last full one: the next audit begins here.
-            || at.size + u64::from(TILE_WIDTH) > self.shown.bar.length().unwrap_or_default();
+            || at.size + u64::from(TILE_WIDTH) > self.shown.size;
         if full && due && self.failed.is_none() {
             self.save(at);
         }

@@ -148,6 +148,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
                 .finding(Finding::new("bad-signature", tile.path(), what));
             return self.end_fold(tile, "an entry's signature is bad");
         }
+        let unverified = matches!(signed, Signed::UnknownKey);
         if let Some(time) = leaf.time().filter(|t| *t < self.fold.last_time()) {
             let last = self.fold.last_time();
             let what = format!("entry {index}: time {time} comes after {last}");
@@ -169,7 +170,15 @@ impl<S: Source, O: Observer> State<'_, S, O> {
         let project = self.fold.about(&leaf);
         self.observer.leaf(index, &leaf, project, outcome.is_ok());
         match outcome {
-            Ok(()) => self.count(&leaf),
+            Ok(()) => {
+                // The rules accept nothing by a key that no project lists: so this never happens.
+                if unverified {
+                    let what = format!("entry {index}: a key that signed it is not known");
+                    let finding = Finding::new("unverified-signature", tile.path(), what);
+                    self.observer.finding(finding);
+                }
+                self.count(&leaf);
+            }
             Err(Refusal::UnknownKind(_)) => self.counts.unknown += 1,
             // Those that follow are wrong for the same reason.
             Err(Refusal::WrongHead { .. }) if self.head_wrong => {}

@@ -17,7 +17,7 @@ fn given(name: &str) -> Option<u64> {
 }
 
 fn leaves() -> u64 {
-    given("COUNTERSIGN_AUDIT_LEAVES").unwrap_or(6_000)
+    given("COUNTERSIGN_AUDIT_LEAVES").unwrap_or(8_000)
 }
 
 /// What two runs must agree on.
@@ -29,7 +29,7 @@ fn verdict(mut json: Value) -> Value {
 fn killed(place: &Place) {
     let dir = place.path("tiles");
     // Each answer takes so long that there are many moments to be killed at.
-    let pause = Duration::from_millis(given("COUNTERSIGN_AUDIT_PAUSE").unwrap_or(60));
+    let pause = Duration::from_millis(given("COUNTERSIGN_AUDIT_PAUSE").unwrap_or(100));
     let server = Hostile::new(move |path, out| {
         std::thread::sleep(pause);
         file(&dir, path, out)

@@ -117,6 +117,31 @@ fn what_a_log_with_its_keys_may_not_say_is_found() {
 }
 
 #[test]
+fn what_a_log_says_after_an_audit_is_read_with_what_that_knew() {
+    for (what, kind) in [
+        (Log::wrong_head as fn(&mut Log), "wrong-head"),
+        (Log::forged_release, "bad-signature"),
+        (Log::release_again, "purl-released-before"),
+        (|log| log.release(), ""),
+    ] {
+        let mut place = Place::new(600);
+        let state = ["--state", "state"];
+        place.tiles(&state).sound();
+        place.log.grow(700);
+        what(&mut place.log);
+        place.log.grow(900);
+        place.log.write(&place.path("tiles"), 900);
+        let said = place.tiles(&state);
+        assert_eq!(said.json["run"]["from"], 512);
+        if kind.is_empty() {
+            said.sound();
+        } else {
+            said.unsound(kind);
+        }
+    }
+}
+
+#[test]
 fn a_checkpoint_that_commits_to_nothing_is_found() {
     let place = Place::new(20);
     let path = place.path("tiles/checkpoint");
