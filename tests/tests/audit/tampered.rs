@@ -80,6 +80,29 @@ fn what_was_found_is_found_again_until_somebody_decides() {
     place.tiles(&state).sound();
 }
 
+#[test]
+fn entries_of_another_history_are_never_walked_on_top_of_those_before() {
+    // Storage that has a part of another log, whole and in order.
+    let mut log = Log::new();
+    log.grow(520);
+    let mut other = log.clone();
+    other.filler("another");
+    other.grow(900);
+    log.grow(600);
+    let mut place = Place::of(log);
+    let state = ["--state", "state"];
+    place.tiles(&state).sound();
+    let tiles = place.path("tiles");
+    other.write(&tiles, 900);
+    place.log.grow(900);
+    std::fs::write(tiles.join("checkpoint"), place.log.checkpoint(900)).unwrap();
+    let said = place.tiles(&state);
+    said.unsound("root-mismatch");
+    assert_eq!(said.json["run"]["from"], 0, "it began again");
+    place.log.write(&tiles, 900);
+    place.tiles(&state).sound();
+}
+
 /// A log that has done something, and has gone on.
 fn after(what: impl Fn(&mut Log)) -> Place {
     let mut log = Log::new();
