@@ -60,8 +60,20 @@ pub(crate) fn damaged(dir: &Path, why: impl std::fmt::Display) -> Fail {
 }
 
 impl Table {
-    /// Opens, or makes, the tables in `dir`.
+    /// Opens, or makes, the tables in `dir`. fjall, killed while it makes a database, leaves one
+    /// that it does not open; so they have another name until they are whole.
     pub(crate) fn open(dir: &Path) -> Result<Arc<Self>, Fail> {
+        if !dir.exists() {
+            let new = dir.with_extension("new");
+            let failed = |e: std::io::Error| damaged(dir, e);
+            remove(&new).map_err(failed)?;
+            drop(Self::at(&new)?);
+            std::fs::rename(&new, dir).map_err(failed)?;
+        }
+        Self::at(dir).map(Arc::new)
+    }
+
+    fn at(dir: &Path) -> Result<Self, Fail> {
         let failed = |e: fjall::Error| damaged(dir, e);
         let db = Database::builder(dir)
             .cache_size(CACHE)
@@ -73,7 +85,7 @@ impl Table {
             let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
             db.keyspace(name, options).map_err(failed)
         };
-        let table = Self {
+        Ok(Self {
             meta: open("meta")?,
             purl: open("purl")?,
             pae: open("pae")?,
@@ -81,8 +93,7 @@ impl Table {
             standing: open("standing")?,
             rows: RwLock::default(),
             db,
-        };
-        Ok(Arc::new(table))
+        })
     }
 
     fn tables(&self) -> [&Keyspace; 4] {
@@ -237,7 +248,11 @@ pub(crate) fn discard(dir: &Path) -> std::io::Result<()> {
 
 /// Removes what [`discard`] was kept from removing.
 pub(crate) fn forget(dir: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(old(dir)) {
+    remove(&old(dir))
+}
+
+fn remove(dir: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
     }

@@ -101,3 +101,26 @@ fn ten_kills_change_nothing_of_what_was_found() {
     std::fs::write(&path, bytes).unwrap();
     killed(&place);
 }
+
+#[test]
+fn an_audit_that_is_killed_as_it_begins_can_begin() {
+    let place = Place::new(600);
+    let seed = given("COUNTERSIGN_SEED").unwrap_or(u64::from(std::process::id()));
+    println!("COUNTERSIGN_SEED={seed}");
+    let mut random = Random::new(seed);
+    let args = ["--tiles", "tiles", "--state", "state", "--mirror", "mirror"];
+    for _ in 0..given("COUNTERSIGN_AUDIT_KILLS").unwrap_or(40) {
+        for name in ["state", "mirror"] {
+            let _ = std::fs::remove_dir_all(place.path(name));
+        }
+        for _ in 0..2 {
+            let mut command = place.command(&args);
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            std::thread::sleep(Duration::from_micros(random.below(60_000)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        place.tiles(&args[2..]).sound();
+    }
+}
