@@ -20,7 +20,7 @@ use crate::cmd::common::{PolicyArgs, state_path};
 use crate::cmd::history::Against;
 use crate::fail::Fail;
 use crate::policy::Policy;
-use crate::signed::{Signed, leaf_time};
+use crate::signed::{Signed, leaf_time, max_age};
 use history::stale;
 use ledger::walk::{LookUp, Plan, Start, Stopped, Unreadable, Walked, walk_from};
 use mirror::Mirror;
@@ -142,6 +142,7 @@ impl Audit<'_> {
             }
             mirror.tidy();
         }
+        self.age(&signed);
         if is_its_tree {
             self.dir.keep(policy, &[now.note])?;
         }
@@ -330,6 +331,21 @@ impl Audit<'_> {
                 self.report.unread = Some(stopped.to_string());
                 Ok(None)
             }
+        }
+    }
+
+    /// A log that shows nothing new for longer than the policy allows may withhold it: of what is
+    /// served now nothing is said. A directory is as old as it is.
+    fn age(&mut self, signed: &Signed) {
+        let policy = self.options.policy;
+        let served = matches!(self.options.place, Place::Address(_));
+        let view = signed.view_time(policy);
+        if served && max_age(policy.max_age, view, self.options.now).is_err() {
+            let seconds = view.map_or(0, |view| self.options.now.saturating_sub(view));
+            let most = policy.max_age.unwrap_or_default();
+            self.report.unread.get_or_insert(format!(
+                "what the log shows was cosigned {seconds} s ago, and the policy's max-age is {most} s: it may withhold what is newer"
+            ));
         }
     }
 

@@ -63,7 +63,7 @@ pub fn run(args: &AuditArgs) -> Result<(), Fail> {
         Some(dir) => Place::Directory(dir.clone()),
         None => Place::Address(Address {
             fetcher: Fetcher::new(args.ca_file.as_deref())?,
-            url: log_url(args.log.as_deref(), Some(&policy))?,
+            url: address(&log_url(args.log.as_deref(), Some(&policy))?)?,
             patience: Duration::from_secs(args.patience),
             waits: Box::new(says()),
         }),
@@ -93,6 +93,22 @@ pub fn run(args: &AuditArgs) -> Result<(), Fail> {
         UNTRUSTED => Err(Fail::untrusted("not-sound", "the log is not sound").shown()),
         _ => Err(Fail::unchecked("log-unreadable", "the log could not be read").shown()),
     }
+}
+
+/// What is no address is wrong usage, and no network that fails.
+fn address(url: &str) -> Result<String, Fail> {
+    let uri: Option<ureq::http::Uri> = url.parse().ok();
+    let web = uri.is_some_and(|u| {
+        matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some_and(|h| !h.is_empty())
+    });
+    if web {
+        return Ok(url.to_owned());
+    }
+    Err(
+        Fail::usage("bad-url", "the log's address is no http or https address")
+            .detail("url", url)
+            .hint("for a directory use --tiles DIR"),
+    )
 }
 
 /// Says on standard error, now and then, what is waited for.

@@ -161,3 +161,24 @@ fn what_is_another_when_it_is_read_again_decides_nothing() {
         .audit(&["--log", &server.url])
         .unsound("look-up-failed");
 }
+
+#[test]
+fn a_log_that_shows_nothing_new_is_no_verdict_where_the_policy_says_how_old_it_may_be() {
+    let place = Place::new(40);
+    let policy = std::fs::read_to_string(place.path("policy.toml")).unwrap();
+    let policy = policy.replace("[log]", "max-age = 1000\n[log]");
+    std::fs::write(place.path("policy.toml"), policy).unwrap();
+    let dir = place.path("tiles");
+    let server = Hostile::new(move |path, out| file(&dir, path, out));
+    let said = place.audit(&["--log", &server.url]);
+    assert_eq!(
+        (said.code, &said.json["verdict"]),
+        (3, &"unread".into()),
+        "{said:?}"
+    );
+    // A directory is as old as it is.
+    place.tiles(&[]).sound();
+    for nowhere in ["nowhere", "ftp://log.example", "http://", "/tmp"] {
+        place.audit(&["--log", nowhere]).failed(2, "bad-url");
+    }
+}
