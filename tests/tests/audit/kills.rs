@@ -103,6 +103,35 @@ fn ten_kills_change_nothing_of_what_was_found() {
 }
 
 #[test]
+fn at_most_a_second_of_work_is_lost() {
+    let place = Place::new(8_000);
+    let dir = place.path("tiles");
+    let server = Hostile::new(move |path, out| {
+        std::thread::sleep(Duration::from_millis(100));
+        file(&dir, path, out)
+    });
+    let args = ["--state", "state", "--mirror", "mirror", "--workers", "2"];
+    let args = [&["--log", &server.url], &args[..]].concat();
+    let mut command = place.command(&args);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    // Each bundle is in the mirror as soon as it is walked.
+    let entries = place.path("mirror/tile/entries");
+    let walked = || std::fs::read_dir(&entries).map_or(0, |list| list.count() as u64);
+    while walked() < 20 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let walked = walked();
+    let said = place.audit(&args);
+    said.sound();
+    let kept = said.json["run"]["from"].as_u64().unwrap() / 256;
+    // Two threads ask for a bundle and its tile, a tenth of a second each: ten bundles a second.
+    assert!(kept + 10 >= walked, "{kept} of {walked} bundles");
+}
+
+#[test]
 fn an_audit_that_is_killed_as_it_begins_can_begin() {
     let place = Place::new(600);
     let seed = given("COUNTERSIGN_SEED").unwrap_or(u64::from(std::process::id()));
