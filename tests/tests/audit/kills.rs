@@ -146,7 +146,13 @@ fn an_audit_that_is_killed_as_it_begins_can_begin() {
             let mut command = place.command(&args);
             command.stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = command.spawn().unwrap();
-            std::thread::sleep(Duration::from_micros(random.below(60_000)));
+            // In the moments in which its tables are made.
+            let made = || place.path("state/progress").exists();
+            let begun = || made() || place.path("state/progress.new").exists();
+            while !begun() && child.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(Duration::from_micros(random.below(8_000)));
             child.kill().unwrap();
             child.wait().unwrap();
         }
