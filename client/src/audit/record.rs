@@ -127,3 +127,72 @@ pub(crate) fn fields(c: &mut Counts) -> [(&'static str, &mut u64); 12] {
         ("bytes", &mut c.bytes),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ledger::fold::Fold;
+
+    fn record() -> Record {
+        let mut edge = Edge::new();
+        edge.append(&[[7; 32]; 512]);
+        let counts = Counts {
+            leaves: 512,
+            releases: 3,
+            ..Counts::default()
+        };
+        let mut record = Record::new("log.example", true, None);
+        let at = At {
+            size: 512,
+            edge: &edge,
+            bytes: 0,
+            whole: true,
+            fold: &Fold::new("log.example"),
+            folded: false,
+            head_wrong: true,
+            counts: &counts,
+            marks: &[],
+        };
+        record.at(&at, &Heard::default());
+        record
+    }
+
+    #[test]
+    fn a_record_is_taken_up_as_it_was_put_away() {
+        let record = record();
+        let bytes = serde_json::to_vec(&record).unwrap();
+        let again: Record = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(again, record);
+        let start = again.start().unwrap();
+        assert_eq!((start.counts.leaves, start.counts.releases), (512, 3));
+        assert_eq!(
+            (start.whole, start.folded, start.head_wrong),
+            (true, false, true)
+        );
+        assert_eq!(hex32(&start.edge.root()), record.root);
+        let new = Record::new("log.example", false, None).start();
+        assert!(new.is_some_and(|s| s.counts.leaves == 0 && s.folded));
+    }
+
+    #[test]
+    fn a_record_that_contradicts_itself_is_none() {
+        let refused = |change: &dyn Fn(&mut Record)| {
+            let mut other = record();
+            change(&mut other);
+            assert!(other.start().is_none(), "{other:?}");
+        };
+        refused(&|r| r.version = 2);
+        refused(&|r| r.size = 256);
+        refused(&|r| r.root = hex32(&[1; 32]));
+        refused(&|r| r.edge.truncate(10));
+        refused(&|r| r.counts.extend([("lies".to_owned(), 1)]));
+        refused(&|r| r.counts.extend([("leaves".to_owned(), 256)]));
+        refused(&|r| r.roots.extend([(3, "short".to_owned())]));
+        let bytes = serde_json::to_vec(&record()).unwrap();
+        let more = String::from_utf8(bytes)
+            .unwrap()
+            .replacen('{', "{\"more\":1,", 1);
+        assert!(serde_json::from_str::<Record>(&more).is_err());
+    }
+}

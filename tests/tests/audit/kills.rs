@@ -51,12 +51,18 @@ fn killed(place: &Place) {
     let mut random = Random::new(seed);
     let disturbed = args("killed", "killed-mirror");
     let disturbed: Vec<&str> = disturbed.iter().map(String::as_str).collect();
-    for _ in 0..KILLS {
+    for kill in 0..KILLS {
         let mut command = place.command(&disturbed);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let most = u64::try_from(whole.as_millis()).unwrap() * 2 / 3;
-        std::thread::sleep(Duration::from_millis(random.below(most.max(2))));
+        // The first comes late, so that there is something to go on from.
+        let after = if kill == 0 {
+            most
+        } else {
+            random.below(most.max(2))
+        };
+        std::thread::sleep(Duration::from_millis(after));
         // SIGKILL.
         child.kill().unwrap();
         child.wait().unwrap();
