@@ -13,7 +13,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, http};
 
@@ -37,6 +37,7 @@ const IDLE: usize = 16;
 pub struct Fetcher {
     agent: Agent,
     received: Arc<AtomicU64>,
+    deadline: Option<Instant>,
 }
 
 /// A body as it comes. Ends in an error where fewer bytes come than were announced.
@@ -114,16 +115,36 @@ impl Fetcher {
         Ok(Self {
             agent: config.build().into(),
             received: Arc::default(),
+            deadline: None,
         })
     }
 
-    /// The same client, with a count of its own of what it receives.
+    /// The same client, with a count of its own of what it receives. What it gets it has whole
+    /// within `time` from now, or not at all, however many documents it asks for: who answers
+    /// slowly takes nobody's time for ever.
     #[must_use]
-    pub fn counting(&self) -> Self {
+    pub fn counting(&self, time: Duration) -> Self {
         Self {
             agent: self.agent.clone(),
             received: Arc::default(),
+            deadline: Instant::now().checked_add(time),
         }
+    }
+
+    /// What is left of its time.
+    fn left(&self, url: &str) -> Result<Option<Duration>, Fail> {
+        let left = self
+            .deadline
+            .map(|d| d.saturating_duration_since(Instant::now()));
+        if left.is_none_or(|left| !left.is_zero()) {
+            return Ok(left);
+        }
+        Err(Fail::unchecked(
+            "too-slow",
+            "cannot fetch: the answers before it took too long",
+        )
+        .detail("url", url)
+        .hint("try again later; the server or the way to it is slow"))
     }
 
     /// Bytes of bodies that it and its clones received so far.
@@ -148,6 +169,7 @@ impl Fetcher {
                 .https_only(is_https(url))
                 .max_redirects(0)
                 .timeout_recv_body(body)
+                .timeout_global(self.left(&from)?)
                 .build();
             let response = request.call().map_err(|e| failed(&from, &e))?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {

@@ -6,6 +6,7 @@ mod heads;
 mod judge;
 mod kept;
 mod leaves;
+mod look;
 mod reading;
 mod shown;
 mod statement;
@@ -27,11 +28,12 @@ use ledger::{KeyId, from_hex32};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// A poll begins nothing new after this, in seconds: a log that answers slowly takes no thread.
+/// A poll takes up no more of a backlog after this, in seconds, and proves what it has.
 const POLL_SECONDS: u64 = 60;
-/// Seconds to the next poll where there is more to read.
-const BEHIND: u64 = 1;
+/// A poll is over after this: a log that answers slowly keeps no thread from the others.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What the configuration wants of each log: heads of its projects or its leaves, and its
 /// witnesses.

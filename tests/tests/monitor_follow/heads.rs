@@ -162,6 +162,40 @@ fn a_log_without_the_project_is_no_error_and_one_that_loses_it_is() {
 }
 
 #[test]
+fn a_log_that_goes_on_and_shows_no_head_becomes_suspicious() {
+    let bench = bench();
+    let hides = Arc::new(AtomicBool::new(false));
+    let hiding = hides.clone();
+    let proxy = Proxy::start(&bench.url, move |path, body| {
+        if hiding.load(Relaxed) && path.ends_with("/head") {
+            return b"{}".to_vec();
+        }
+        body
+    });
+    policy(&bench, "proxy.toml", &proxy.url);
+    let mut task = watch(&bench, "proxy.toml", "").remove(0);
+    let begun = now();
+    assert!(found(&poll_at(&mut task, begun)).is_empty());
+    hides.store(true, Relaxed);
+    // As long as it has signed nothing more there is nothing that it could hide.
+    for hour in 1..=3 {
+        let seen = poll_at(&mut task, begun + hour * 3600);
+        assert_eq!(found(&seen), [(Degraded, "bad-answer")]);
+    }
+    bench.published("1.0", "release1");
+    let mut last = Vec::new();
+    for minute in 0..=60 {
+        last = poll_at(&mut task, begun + 20_000 + minute * 60).findings;
+        let want = if minute < 60 { Degraded } else { Tampering };
+        assert_eq!(last[0].class, want, "{minute}");
+    }
+    assert_eq!(last[0].kind, "head-withheld");
+    hides.store(false, Relaxed);
+    let seen = poll_at(&mut task, begun + 30_000);
+    assert_eq!(found(&seen), [(Unexpected, "unexpected-release")]);
+}
+
+#[test]
 fn an_old_answer_hides_no_revocation() {
     let bench = bench();
     bench.published("1.0", "release1");

@@ -3,9 +3,10 @@
 
 use super::judge::{Judge, about};
 use super::kept::{Kept, Store};
-use super::shown::{connected, proof};
-use super::{BEHIND, Followed, POLL_SECONDS, evidence, finding};
-use crate::cmd::complete::replay::{Known, Log, ProvenHead};
+use super::look::{Look, Seen};
+use super::shown::latest;
+use super::{Followed, PATIENCE, finding};
+use crate::cmd::complete::replay::Log;
 use crate::cmd::history::no_url;
 use crate::fail::{Fail, UNTRUSTED};
 use crate::fetch::Fetcher;
@@ -14,19 +15,8 @@ use crate::monitor::announced::Announced;
 use crate::monitor::task::{Poll, Task};
 use crate::policy::ProjectPolicy;
 use ledger::leaf::Leaf;
-use ledger::{API_VERSION, Hash, from_b64, from_hex32, hex32};
-use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tlog::hash::leaf_hash;
-use tlog::proof::verify_inclusion;
-
-/// New entries up to which each is fetched by itself: more of them come by bundles and tiles.
-const SINGLE: usize = 8;
-/// Entries that are fetched together.
-const TOGETHER: usize = 256;
-/// Bytes of an answer with one entry at most.
-const MAX_ENTRY: usize = 128 << 10;
+use std::time::Instant;
 
 /// `heads PROJECT in ORIGIN`.
 pub(super) struct Heads {
@@ -36,25 +26,6 @@ pub(super) struct Heads {
     project: ProjectPolicy,
     announced: Announced,
     store: Store,
-    behind: bool,
-}
-
-/// What a poll learns from one server.
-struct Look<'a> {
-    task: &'a Heads,
-    log: Log<'a>,
-    now: u64,
-    begun: Instant,
-}
-
-/// What it came to.
-struct Seen {
-    kept: Kept,
-    checkpoint: SeenCheckpoint,
-    /// Entries that were new.
-    new: Vec<(u64, Leaf)>,
-    /// Entries that are still to be read.
-    left: u64,
 }
 
 impl Heads {
@@ -70,7 +41,6 @@ impl Heads {
             project,
             announced,
             store,
-            behind: false,
         }
     }
 
@@ -87,7 +57,8 @@ impl Heads {
                 state: &self.followed.beside,
             };
             let look = Look {
-                task: self,
+                followed: &self.followed,
+                project: &self.project,
                 log,
                 now,
                 begun,
@@ -132,7 +103,7 @@ impl Heads {
             followed.gauge("log_lag_leaves", "Leaves that are committed to and not read yet.", left),
         ]);
         self.judge(&mut kept, poll, now, &new);
-        (poll.whole, self.behind) = (left == 0, left > 0);
+        (poll.whole, poll.again) = (left == 0, left > 0);
         self.store.end(kept);
     }
 
@@ -164,11 +135,7 @@ impl Task for Heads {
     }
 
     fn every(&self) -> u64 {
-        if self.behind {
-            BEHIND
-        } else {
-            self.followed.every
-        }
+        self.followed.every
     }
 
     fn poll(&mut self, now: u64) -> Poll {
@@ -176,7 +143,6 @@ impl Task for Heads {
             findings: self.announced.begin(),
             ..Poll::default()
         };
-        self.behind = false;
         let mut kept = match self.store.begin(&self.subject) {
             Ok(kept) => kept,
             Err(finding) => {
@@ -184,7 +150,7 @@ impl Task for Heads {
                 return poll;
             }
         };
-        let fetcher = self.followed.fetcher.counting();
+        let fetcher = self.followed.fetcher.counting(PATIENCE);
         match self.look(&kept, &fetcher, now) {
             Ok(Some(mut seen)) => {
                 seen.kept.withheld.clear();
@@ -192,7 +158,7 @@ impl Task for Heads {
             }
             Ok(None) => poll.whole = true,
             Err(fail) => {
-                let fail = self.suspected(fail, &mut kept, now);
+                let fail = self.suspected(fail, &mut kept, &fetcher, now);
                 poll.findings.push(finding(fail, &self.subject));
                 // What was held back is due whatever the log does.
                 self.judge(&mut kept, &mut poll, now, &[]);
@@ -212,193 +178,35 @@ impl Task for Heads {
 }
 
 impl Heads {
-    /// A log that answers, and for long does not show how its checkpoint goes on from the one
-    /// before, is no outage any more.
-    fn suspected(&self, fail: Fail, kept: &mut Kept, now: u64) -> Fail {
-        if fail.kind != "not-consistent" || fail.code == UNTRUSTED {
+    /// A log that has signed more since, and for long shows no head of the project that goes with
+    /// it, is no outage any more.
+    fn suspected(&self, fail: Fail, kept: &mut Kept, fetcher: &Fetcher, now: u64) -> Fail {
+        let seen = kept.memory.logs.get(self.followed.origin()).cloned();
+        let newer = |seen: &SeenCheckpoint| {
+            self.followed.urls().any(|url| {
+                let shown = latest(&self.followed, fetcher, url, Some(seen), now);
+                shown.is_ok_and(|shown| shown.is_some_and(|c| c.size > seen.size))
+            })
+        };
+        if fail.code == UNTRUSTED || !seen.as_ref().is_some_and(newer) {
             kept.withheld.pause();
             return fail;
         }
         let most = (2 * self.followed.every).max(600);
         let seconds = kept.withheld.running(now, most);
+        let fail = fail.detail("seconds so far", seconds.to_string());
         if seconds < self.followed.unreadable_after {
             return fail;
         }
         Fail {
             code: UNTRUSTED,
+            kind: "head-withheld".to_owned(),
             message: format!(
-                "for {seconds} s the log has shown no tiles that lead from the remembered checkpoint to its newest"
+                "for {seconds} s the log has shown a newer checkpoint, and no head of the project that goes on from the last one: {}",
+                fail.message
             ),
             ..fail
         }
+        .hint("ask the log's operator, and do not use what was released since; others may be shown what you are not")
     }
-}
-
-impl Look<'_> {
-    /// All that one server shows.
-    fn at(&self, mut kept: Kept) -> Result<Seen, Fail> {
-        let (log, followed) = (&self.log, &self.task.followed);
-        let proven = log.proven_head(&kept.memory, self.now)?;
-        let checkpoint = &proven.checkpoint;
-        let remembered = kept.memory.logs.get(followed.origin()).cloned();
-        let known = remembered
-            .iter()
-            .chain(&followed.newest())
-            .try_for_each(|seen| {
-                same_size(seen, checkpoint, followed)?;
-                connected(followed, log.fetcher, log.url, seen, checkpoint)
-            });
-        match known {
-            Err(fail) if fail.code == UNTRUSTED => return Err(fail),
-            // An old answer may well come without the tiles of the newer tree.
-            known => {
-                log.new_enough(checkpoint, &kept.memory, self.now)?;
-                known?;
-            }
-        }
-        let indexes = self.indexes(&proven, &kept)?;
-        let new = self.entries(&indexes, &mut kept, &proven)?;
-        let left = (indexes.len() - new.len()) as u64;
-        if left == 0 {
-            log.comes_to(&kept.fold, &proven.seen)
-                .map_err(|fail| self.kept(fail, &proven, &kept.known))?;
-        }
-        let id = &self.task.project.id;
-        kept.memory
-            .learn_head(followed.origin(), id, checkpoint, &proven.seen);
-        Ok(Seen {
-            kept,
-            checkpoint: proven.checkpoint,
-            new,
-            left,
-        })
-    }
-
-    /// The entries that are new. A head whose list does not go on from what was proven before
-    /// leaves something out.
-    fn indexes(&self, proven: &ProvenHead, kept: &Kept) -> Result<Vec<u64>, Fail> {
-        let (log, want) = (&self.log, &proven.seen.state.leaves);
-        let have = &kept.known.tree;
-        let omitted = |what: String| {
-            let fail = log.wrong("statement-omitted", what);
-            self.kept(fail, proven, &kept.known)
-        };
-        if want.size < have.size() {
-            return Err(omitted(format!(
-                "the log's newest head counts {} entries of the project, and {} were proven before",
-                want.size,
-                have.size()
-            )));
-        }
-        if want.size == have.size() && want.root != have.root() {
-            return Err(omitted(
-                "the log's newest head counts other entries of the project than were proven before"
-                    .into(),
-            ));
-        }
-        let fail = match log.indexes(&proven.seen, &kept.known) {
-            Ok(indexes) => return Ok(indexes),
-            Err(fail) => fail,
-        };
-        // The list may be bad, which anybody can make; or the head, which only the log can.
-        let Ok(all) = log.indexes(&proven.seen, &Known::default()) else {
-            return Err(fail);
-        };
-        let mut listed = Known::default();
-        let ours = usize::try_from(have.size()).unwrap_or(usize::MAX);
-        all.iter().take(ours).for_each(|index| listed.push(*index));
-        if listed.tree == *have {
-            return Err(fail);
-        }
-        Err(omitted(
-            "the log's newest head leaves out entries of the project that were proven before"
-                .into(),
-        ))
-    }
-
-    /// Fetches, proves and follows entries, for as long as a poll may take.
-    fn entries(
-        &self,
-        indexes: &[u64],
-        kept: &mut Kept,
-        proven: &ProvenHead,
-    ) -> Result<Vec<(u64, Leaf)>, Fail> {
-        let (log, checkpoint) = (&self.log, &proven.checkpoint);
-        let mut new = Vec::with_capacity(indexes.len().min(TOGETHER));
-        for some in indexes.chunks(TOGETHER) {
-            let alone: Option<Vec<_>> = match indexes.len() {
-                ..=SINGLE => some
-                    .iter()
-                    .map(|index| self.entry(*index, checkpoint))
-                    .collect(),
-                _ => None,
-            };
-            let leaves = match alone {
-                Some(leaves) => leaves,
-                None => log.proven_leaves(checkpoint, some)?,
-            };
-            for (index, bytes) in leaves {
-                let known = kept.known.clone();
-                let keep = |fail| self.kept(fail, proven, &known);
-                let leaf = log.parsed(index, &bytes).map_err(keep)?;
-                let fold = Arc::make_mut(&mut kept.fold);
-                log.follow(fold, index, &leaf).map_err(keep)?;
-                kept.entry(index, bytes);
-                new.push((index, leaf));
-            }
-            if self.begun.elapsed() >= Duration::from_secs(POLL_SECONDS) {
-                break;
-            }
-        }
-        Ok(new)
-    }
-
-    /// One entry and its proof, as a server of ours gives them: a few hundred bytes beside it.
-    fn entry(&self, index: u64, at: &SeenCheckpoint) -> Option<(u64, Vec<u8>)> {
-        let (fetcher, url) = (self.log.fetcher, self.log.url);
-        let address = format!("{url}/api/v1/entries/{index}");
-        let answer = fetcher.get_optional(&address, MAX_ENTRY).ok()??;
-        let answer = ledger::json::parse(&answer).ok()?;
-        let bytes = from_b64(answer.get("leaf").and_then(Value::as_str)?)?;
-        let size = at.size;
-        let address = format!("{url}/api/v1/proofs/inclusion?index={index}&size={size}");
-        let proof = proof(fetcher, &address)?;
-        let root: Hash = from_hex32(&at.root)?;
-        let proven = verify_inclusion(&leaf_hash(&bytes), index, size, &proof, &root);
-        proven.ok().map(|()| (index, bytes))
-    }
-
-    /// Keeps what shows it, where the log's own signed head is wrong.
-    fn kept(&self, fail: Fail, proven: &ProvenHead, known: &Known) -> Fail {
-        if fail.code != UNTRUSTED {
-            return fail;
-        }
-        let document = json!({
-            "apiVersion": API_VERSION, "checkpoint": proven.first, "finding": fail.kind,
-            "head": serde_json::to_value(&proven.head).unwrap_or_default(),
-            "known": { "last": known.last, "root": hex32(&known.tree.root()), "size": known.tree.size() },
-            "message": fail.message, "project": hex32(&self.task.project.id),
-        });
-        evidence::keep(&self.task.followed.state, "head", &document, fail)
-            .detail("checkpoint", proven.first.trim_end())
-    }
-}
-
-/// Two checkpoints of one size have one root.
-fn same_size(
-    seen: &SeenCheckpoint,
-    shown: &SeenCheckpoint,
-    followed: &Followed,
-) -> Result<(), Fail> {
-    if seen.size != shown.size || seen.root == shown.root {
-        return Ok(());
-    }
-    let what = format!(
-        "the log has shown two different trees of size {}",
-        seen.size
-    );
-    let fail = Fail::untrusted("fork", what)
-        .hint("keep both checkpoints and publish them: they prove that the log lied");
-    let notes = (seen.checkpoint.as_str(), shown.checkpoint.as_str());
-    Err(followed.ours().of_one_size(notes, fail))
 }

@@ -6,7 +6,7 @@ use super::kept::{Kept, Store};
 use super::reading::{Batch, Reading};
 use super::shown::{connected, latest, remember};
 use super::watched::Watched;
-use super::{BEHIND, Followed, finding};
+use super::{Followed, PATIENCE, finding};
 use crate::cmd::history::no_url;
 use crate::fail::{Fail, UNCHECKED, UNTRUSTED};
 use crate::fetch::Fetcher;
@@ -24,7 +24,6 @@ pub(super) struct Leaves {
     followed: Arc<Followed>,
     announced: Announced,
     store: Store,
-    behind: bool,
 }
 
 impl Leaves {
@@ -39,7 +38,6 @@ impl Leaves {
             followed,
             announced,
             store,
-            behind: false,
         }
     }
 
@@ -229,11 +227,7 @@ impl Task for Leaves {
     }
 
     fn every(&self) -> u64 {
-        if self.behind {
-            BEHIND
-        } else {
-            self.followed.every
-        }
+        self.followed.every
     }
 
     fn poll(&mut self, now: u64) -> Poll {
@@ -241,7 +235,6 @@ impl Task for Leaves {
             findings: self.announced.begin(),
             ..Poll::default()
         };
-        self.behind = false;
         let mut kept = match self.store.begin(&self.subject) {
             Ok(kept) => kept,
             Err(finding) => {
@@ -249,11 +242,11 @@ impl Task for Leaves {
                 return poll;
             }
         };
-        let fetcher = self.followed.fetcher.counting();
+        let fetcher = self.followed.fetcher.counting(PATIENCE);
         self.again(&mut kept, &mut poll, now);
         let timer = kept.withheld;
         match self.look(&mut kept, &fetcher, &mut poll, now) {
-            Ok(whole) => (poll.whole, self.behind) = (whole, !whole),
+            Ok(whole) => (poll.whole, poll.again) = (whole, !whole),
             Err(fail) => {
                 if kept.withheld == timer {
                     kept.withheld.pause();

@@ -3,7 +3,7 @@
 
 use super::kept::{Kept, Store};
 use super::shown::{MAX_NOTE, as_seen, connected, latest, refused, remember};
-use super::{Followed, finding};
+use super::{Followed, PATIENCE, finding};
 use crate::cmd::history::{Tiles, no_url};
 use crate::fail::{Fail, UNCHECKED, UNTRUSTED};
 use crate::fetch::Fetcher;
@@ -260,7 +260,7 @@ impl Task for Witness {
                 return poll;
             }
         };
-        let fetcher = self.followed.fetcher.counting();
+        let fetcher = self.followed.fetcher.counting(PATIENCE);
         let before = kept.withheld;
         match self.look(&mut kept, &fetcher, &mut poll, now) {
             Ok(()) => poll.whole = true,
