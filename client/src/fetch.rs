@@ -546,6 +546,25 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_slowly_has_so_much_time_in_all_and_what_came_is_counted() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+        // The second answer never becomes whole, and the connection stays.
+        let url = serve(vec![answer.to_vec()]);
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mute = format!("http://{}/f", held.local_addr().unwrap());
+        let base = Fetcher::new(None).unwrap();
+        let fetcher = base.counting(Duration::from_millis(700));
+        assert_eq!(fetcher.get_bytes(&url, 9).unwrap(), b"hello");
+        assert_eq!((fetcher.received(), base.received()), (5, 0));
+        let begun = Instant::now();
+        assert_eq!(fetcher.get_bytes(&mute, 9).unwrap_err().code, 3);
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        // Its time is over.
+        let fail = fetcher.get_bytes(&url, 9).unwrap_err();
+        assert_eq!((fail.code, fail.kind.as_str()), (3, "too-slow"));
+    }
+
+    #[test]
     fn redirects_end() {
         let again =
             b"HTTP/1.1 302 Found\r\nLocation: /f\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";

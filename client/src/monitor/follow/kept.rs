@@ -251,3 +251,92 @@ impl Store {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn leaf(index: u64) -> Vec<u8> {
+        let text =
+            format!("{{\"apiVersion\":\"countersign/v1\",\"kind\":\"later\",\"n\":{index}}}");
+        text.into_bytes()
+    }
+
+    fn store(dir: &Path) -> Store {
+        Store::new(dir, "heads x in y", "y")
+    }
+
+    /// Polls, with these entries found; commits or not.
+    fn poll(store: &mut Store, indexes: &[u64], commit: bool) {
+        let mut kept = store.begin("x in y").unwrap();
+        for index in indexes {
+            kept.entry(*index, leaf(*index));
+            kept.read.push([7; 32]);
+        }
+        store.end(kept);
+        if commit {
+            store.commit().unwrap();
+        }
+    }
+
+    #[test]
+    fn only_what_was_committed_counts_whatever_a_crash_left_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = store(dir.path());
+        poll(&mut one, &[3, 5], true);
+        poll(&mut one, &[9], false);
+        assert_eq!(one.begin("").unwrap().known.last, Some(5));
+        poll(&mut one, &[8], true);
+        let known = one.begin("").unwrap();
+        let place = one.directory.clone();
+        // Half of the next entry was appended, and then the power went.
+        let mut bytes = std::fs::read(place.join("entries")).unwrap();
+        bytes.extend_from_slice(&[0, 0, 0, 0]);
+        std::fs::write(place.join("entries"), &bytes).unwrap();
+        let mut two = store(dir.path());
+        let again = two.begin("").unwrap();
+        assert_eq!(
+            (&again.known.tree, again.known.last),
+            (&known.known.tree, Some(8))
+        );
+        assert_eq!(again.read, known.read);
+        poll(&mut two, &[11], true);
+        assert_eq!(store(dir.path()).begin("").unwrap().known.last, Some(11));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_taken_for_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut one = store(dir.path());
+        poll(&mut one, &[3, 5], true);
+        let place = one.directory.clone();
+        let progress = std::fs::read(place.join("progress.json")).unwrap();
+        let entries = std::fs::read(place.join("entries")).unwrap();
+        let broken = |name: &str, bytes: &[u8]| {
+            std::fs::write(place.join("progress.json"), &progress).unwrap();
+            std::fs::write(place.join("entries"), &entries).unwrap();
+            std::fs::write(place.join(name), bytes).unwrap();
+            let found = store(dir.path()).begin("x in y").unwrap_err();
+            assert_eq!(
+                (found.class, found.kind.as_str()),
+                (Class::Operational, "progress-unreadable")
+            );
+        };
+        broken("progress.json", b"");
+        broken("progress.json", b"{}");
+        let text = String::from_utf8(progress.clone()).unwrap();
+        broken(
+            "progress.json",
+            text.replace("countersign/v1", "countersign/v9").as_bytes(),
+        );
+        broken(
+            "progress.json",
+            text.replace("\"entries\":2", "\"entries\":3").as_bytes(),
+        );
+        broken("entries", entries.get(..9).unwrap());
+        let mut turned = entries.clone();
+        *turned.get_mut(7).unwrap() = 6;
+        broken("entries", &turned);
+    }
+}
