@@ -112,6 +112,44 @@ fn what_was_announced_is_only_recorded() {
 }
 
 #[test]
+fn what_a_command_does_not_decide_is_asked_again_and_told_after_an_hour() {
+    let bench = bench();
+    // It answers what the file says.
+    let answer = bench.path("answer");
+    fs::write(&answer, "3").unwrap();
+    let script = format!("exit $(cat {})", answer.display());
+    let ask = format!("expected = {{ command = [\"sh\", \"-c\", \"{script}\"] }}\n");
+    bench.published("1.0", "release1");
+    bench.published("1.1", "release1");
+    let mut task = watch(&bench, "policy.toml", &ask).remove(0);
+    let begun = now();
+    let first = poll_at(&mut task, begun);
+    assert_eq!(found(&first), [(Operational, "approval-command")]);
+    assert_eq!(recorded(&first), ["project", "operation"]);
+    let mut task = watch(&bench, "policy.toml", &ask).remove(0);
+    let later = poll_at(&mut task, begun + 3599);
+    assert_eq!(found(&later), [(Operational, "approval-command")]);
+    let late = poll_at(&mut task, begun + 3600);
+    let release = (Unexpected, "unexpected-release");
+    assert_eq!(
+        found(&late),
+        [(Operational, "approval-command"), release, release]
+    );
+    let said = (
+        "announced".to_owned(),
+        "no source could decide within an hour".to_owned(),
+    );
+    assert!(late.findings[1].details.contains(&said));
+    // It decides again.
+    fs::write(&answer, "0").unwrap();
+    bench.published("1.2", "release1");
+    assert_eq!(recorded(&poll(&mut task)), ["release"]);
+    fs::write(&answer, "1").unwrap();
+    bench.published("1.3", "release1");
+    assert_eq!(found(&poll(&mut task)), [release]);
+}
+
+#[test]
 fn an_outage_is_degraded_and_a_week_later_it_goes_on() {
     let mut bench = bench();
     let mut all = watch(&bench, "policy.toml", "");
