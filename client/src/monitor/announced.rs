@@ -19,11 +19,13 @@ use run::{Ended, run};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tags::Tags;
 
 /// A command that has not ended by then has not answered.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Programs are asked for so long in one poll; the rest waits for the next.
+const IN_ALL: Duration = Duration::from_secs(60);
 
 /// A statement that the log shows.
 pub struct Said<'a> {
@@ -59,8 +61,12 @@ pub struct Announced {
     command: Option<Vec<String>>,
     /// Seconds that an announcement may come after the statement.
     pub grace: u64,
-    /// Why the command is not asked again before the next poll.
+    /// Why the command, or the tags, are not asked again before the next poll: nobody waits for a
+    /// whole history, thirty seconds each.
     failed: Option<Box<Finding>>,
+    tags_failed: Option<Box<Finding>>,
+    /// For how long programs were asked in this poll.
+    asked: Duration,
 }
 
 impl Announced {
@@ -74,6 +80,8 @@ impl Announced {
             command: config.command.clone(),
             grace: config.grace,
             failed: None,
+            tags_failed: None,
+            asked: Duration::ZERO,
         }
     }
 
@@ -86,12 +94,14 @@ impl Announced {
             command: self.command.clone(),
             grace: self.grace,
             failed: None,
+            tags_failed: None,
+            asked: Duration::ZERO,
         }
     }
 
     /// Begins a poll: what changed in the directory is read. Says what of it cannot be.
     pub fn begin(&mut self) -> Vec<Finding> {
-        self.failed = None;
+        (self.failed, self.tags_failed, self.asked) = (None, None, Duration::ZERO);
         let Some(directory) = &self.directory else {
             return Vec::new();
         };
@@ -109,14 +119,11 @@ impl Announced {
             return Answer::Expected("bundles");
         }
         let (mut unclear, mut note) = (None, None);
-        if let (Some(tags), Body::Release(r)) = (&self.tags, &said.leaf.statement.body)
-            && let Some(version) = purl_version(&r.purl)
-        {
-            match tags.announces(&version) {
-                Answer::Expected(by) => return Answer::Expected(by),
-                Answer::Unexpected(why) => note = why,
-                Answer::Unclear(finding) => unclear = Some(finding),
-            }
+        match self.ask_tags(said) {
+            Some(Answer::Expected(by)) => return Answer::Expected(by),
+            Some(Answer::Unexpected(why)) => note = why,
+            Some(Answer::Unclear(finding)) => unclear = Some(finding),
+            None => {}
         }
         match self.ask_command(said, &pae) {
             Some(Answer::Expected(by)) => return Answer::Expected(by),
@@ -129,16 +136,48 @@ impl Announced {
         }
     }
 
-    /// Asks the command. One that fails is not asked about a whole history, thirty seconds each.
+    fn ask_tags(&mut self, said: &Said<'_>) -> Option<Answer> {
+        let tags = self.tags.as_ref()?;
+        let Body::Release(release) = &said.leaf.statement.body else {
+            return None;
+        };
+        let version = purl_version(&release.purl)?;
+        if let Some(failed) = &self.tags_failed {
+            return Some(Answer::Unclear(failed.clone()));
+        }
+        if self.asked >= IN_ALL {
+            return Some(Answer::Unclear(Box::new(too_many(
+                "tags-unreadable",
+                "git",
+            ))));
+        }
+        let begun = Instant::now();
+        let answer = tags.announces(&version);
+        self.asked += begun.elapsed();
+        if let Answer::Unclear(finding) = &answer {
+            self.tags_failed = Some(finding.clone());
+        }
+        Some(answer)
+    }
+
     fn ask_command(&mut self, said: &Said<'_>, pae: &Hash) -> Option<Answer> {
         let (program, arguments) = self.command.as_ref()?.split_first()?;
         if let Some(failed) = &self.failed {
             return Some(Answer::Unclear(failed.clone()));
         }
+        if self.asked >= IN_ALL {
+            return Some(Answer::Unclear(Box::new(too_many(
+                "approval-command",
+                program,
+            ))));
+        }
         let mut command = Command::new(program);
         command.args(arguments);
         let question = question(said, pae).to_string().into_bytes();
-        let why = match run(command, question, PATIENCE) {
+        let begun = Instant::now();
+        let ended = run(command, question, PATIENCE);
+        self.asked += begun.elapsed();
+        let why = match ended {
             Ok(Ended::With(0, _)) => return Some(Answer::Expected("command")),
             Ok(Ended::With(1, _)) => return Some(Answer::Unexpected(None)),
             Ok(Ended::With(code, _)) => format!("it ended with exit code {code}"),
@@ -151,6 +190,16 @@ impl Announced {
         self.failed = Some(Box::new(finding.clone()));
         Some(Answer::Unclear(Box::new(finding)))
     }
+}
+
+/// More is new than a program can be asked about in one poll.
+fn too_many(kind: &str, program: &str) -> Finding {
+    let message = format!(
+        "more statements are new than {program} answers about in {} s; the rest is asked about later",
+        IN_ALL.as_secs()
+    );
+    Finding::new(Class::Operational, kind, program, message)
+        .hint("announce a history by a directory of bundles, which costs no program a statement")
 }
 
 /// What the command reads on its standard input.

@@ -129,9 +129,23 @@ impl Directory {
     }
 }
 
+/// Opens a file; neither follows a link nor waits at a pipe that took its place meanwhile.
+fn open(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    options.open(path)
+}
+
 /// The PAE hash of the statement that a file announces.
 fn announced_by(path: &Path, stamp: &Stamp) -> Result<Hash, String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
+    let file = open(path).map_err(|e| e.to_string())?;
     // Another may have taken its place, of another sort, too.
     let meta = file.metadata().map_err(|e| e.to_string())?;
     if !meta.is_file() || Stamp::of(&meta) != *stamp {

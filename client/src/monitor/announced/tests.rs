@@ -143,6 +143,15 @@ fn a_command_is_asked_with_the_statement_and_anything_but_yes_and_no_is_neither(
     failing.begin();
     ask(&mut failing, &leaf);
     assert_eq!(std::fs::read_to_string(&count).unwrap(), "x\nx\n");
+    // Nor is one that takes its time asked about everything at once.
+    let mut slow = shell("exit 0");
+    slow.asked = IN_ALL;
+    let Answer::Unclear(finding) = ask(&mut slow, &leaf) else {
+        panic!("asked for ever");
+    };
+    assert!(finding.message.contains("later"));
+    slow.begin();
+    assert_eq!(ask(&mut slow, &leaf), Answer::Expected("command"));
 }
 
 /// A clone, a key that may sign, and one that may not.
