@@ -112,6 +112,33 @@ fn what_was_announced_is_only_recorded() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_followed_is_refused_before_anything_runs() {
+    let bench = bench();
+    policy(&bench, "again.toml", &bench.url);
+    let text = fs::read_to_string(bench.path("policy.toml")).unwrap();
+    let without: Vec<&str> = text.lines().filter(|l| !l.starts_with("url")).collect();
+    fs::write(bench.path("nowhere.toml"), without.join("\n")).unwrap();
+    for (file, more, kind) in [
+        ("missing.toml", "", "no-policy"),
+        ("nowhere.toml", "", "no-log-url"),
+        (
+            "policy.toml",
+            "follow = \"leaves\"\nkeys = [\"ab\"]\n",
+            "bad-key-id",
+        ),
+        (
+            "policy.toml",
+            "[[log]]\npolicy = \"again.toml\"\n",
+            "log-followed-twice",
+        ),
+    ] {
+        let refused = tasks(&config(&bench, file, more)).err().unwrap();
+        assert_eq!((refused.code, refused.kind.as_str()), (2, kind));
+        assert!(refused.hint.is_some(), "{kind}");
+    }
+}
+
+#[test]
 fn what_a_command_does_not_decide_is_asked_again_and_told_after_an_hour() {
     let bench = bench();
     // It answers what the file says.
