@@ -418,3 +418,87 @@ fn each_version_that_stands_is_looked_at_in_its_place() {
     let found = is(Class::Tampering, "changed-without-release");
     assert_eq!(yard.found(), found);
 }
+
+#[test]
+fn a_page_that_names_a_new_host_or_a_strange_digest_is_found() {
+    let mut yard = Yard::new();
+    let page = |more: &str| {
+        format!(
+            "curl https://dl.example/tool\necho '{}  tool' | sha256sum -c\n{more}",
+            hex32(&sha256(GOOD))
+        )
+    };
+    yard.storage.put("/install", page(""));
+    yard.watch("[[watch]]\nurl = \"STORAGE/install\"\nkind = \"page\"\n");
+    yard.quiet();
+    yard.quiet();
+    // To one client only, an address and a digest more.
+    let changed = page(&format!("curl http://192.0.2.1/x # {}\n", "ab".repeat(32)));
+    let swapped = changed.clone();
+    yard.storage.turn(move |request, out| {
+        let hit = request.agent().starts_with("Wget/");
+        if hit {
+            answer(out, "200 OK", &[], swapped.as_bytes())?;
+        }
+        Ok(hit)
+    });
+    let poll = yard.poll();
+    for (kind, class) in [
+        ("page-changed", Class::Unexpected),
+        ("page-new-url", Class::Unexpected),
+        ("page-unknown-digest", Class::Unexpected),
+        ("served-differently", Class::Tampering),
+    ] {
+        assert_eq!(of(&poll, kind).class, class, "{kind}");
+    }
+    assert_eq!(of(&poll, "page-new-url").key, "192.0.2.1");
+    for bytes in [page(""), changed] {
+        assert!(yard.quarantined(bytes.as_bytes()).exists());
+    }
+    // Made anew for each request: only what it embeds counts.
+    let count = std::sync::atomic::AtomicU64::new(0);
+    yard.storage.turn(move |_, out| {
+        let nonce = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let text = format!("https://dl.example/tool {nonce}");
+        answer(out, "200 OK", &[], text.as_bytes()).map(|()| true)
+    });
+    yard.poll();
+    yard.quiet();
+}
+
+#[test]
+fn files_of_a_directory_are_compared_however_they_are_dated() {
+    let mut yard = Yard::new();
+    let store = yard.bench.path("store");
+    fs::create_dir_all(store.join("sub")).unwrap();
+    for name in ["tool", "tool.bundle"] {
+        fs::copy(yard.bench.path(name), store.join("sub").join(name)).unwrap();
+    }
+    yard.watch("[[watch]]\ndirectory = \"store\"\n");
+    yard.quiet();
+    yard.quiet();
+    // As long as the released bytes, and as old.
+    let path = store.join("sub/tool");
+    let dated = fs::metadata(&path).unwrap().modified().unwrap();
+    let mut bad = GOOD.to_vec();
+    bad[12] ^= 1;
+    fs::write(&path, &bad).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(dated).unwrap();
+    let poll = yard.poll();
+    assert_eq!(kinds(&poll), is(Class::Tampering, "bytes-not-logged"));
+    assert!(poll.findings[0].subject.ends_with("store/sub/tool"));
+    assert_eq!(fs::read(yard.quarantined(&bad)).unwrap(), bad);
+    fs::write(&path, GOOD).unwrap();
+    fs::write(store.join("more"), b"more\n").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("/etc/passwd", store.join("link")).unwrap();
+    let poll = yard.poll();
+    assert!(
+        of(&poll, "bytes-not-logged")
+            .subject
+            .ends_with("store/more")
+    );
+    #[cfg(unix)]
+    assert_eq!(of(&poll, "special-file").class, Class::Degraded);
+}

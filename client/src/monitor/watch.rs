@@ -1,11 +1,14 @@
 //! The watch on what is served (docs/monitoring.md, "Watching what is served"): addresses and
 //! directories are fetched as several clients would, and compared with what the log says.
 
+mod addresses;
 mod artifact;
 mod bundle;
+mod directory;
 mod got;
 mod history;
 mod known;
+mod page;
 mod parts;
 mod progress;
 mod quarantine;
@@ -14,22 +17,22 @@ mod say;
 
 use super::alert::{Class, Finding};
 use super::config::{Config, Served, Watch};
-use super::task::{Gauge, Poll, Task, directory};
+use super::task::{Poll, Task};
 use crate::cmd::address::{beside, last_segment};
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::policy::ProjectPolicy;
-use got::{Way, address};
+use addresses::AddressTask;
+use directory::DirectoryTask;
+use got::{Way, address, shown};
 use history::{Histories, Looked, Trust};
-use progress::Progress;
+use progress::{Progress, Seen};
 use quarantine::Quarantine;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Versions that `{version}` in an address stands for, at most: the newest.
-const VERSIONS: usize = 20;
 const VERSION: &str = "{version}";
 
 /// What all watches share.
@@ -45,6 +48,7 @@ struct Shared {
 type Clients = (Vec<String>, Vec<String>);
 
 /// What one watch is about, and how it looks.
+#[derive(Clone)]
 struct Context {
     shared: Arc<Shared>,
     trust: Arc<Trust>,
@@ -54,14 +58,37 @@ struct Context {
 }
 
 impl Context {
+    /// Looks at one address or file, as what it is.
+    fn poll(
+        &self,
+        target: &Target,
+        seen: &mut Seen,
+        out: &mut Poll,
+        now: u64,
+        fetching: artifact::Fetching<'_>,
+    ) {
+        match self.watch.kind {
+            Served::Artifact => artifact::poll((self, target), seen, out, now, fetching),
+            Served::Page => page::poll((self, target), seen, out, now, fetching),
+        }
+    }
+
     fn look(&self, after: Option<Instant>) -> Looked {
         let histories = &self.shared.histories;
         histories.look(&self.trust, &self.project, after)
     }
 }
 
-/// One address, and what should be there.
+/// Where something is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Address,
+    File,
+}
+
+/// One address or file, and what should be there.
 struct Target {
+    place: Place,
     url: String,
     name: String,
     version: Option<Arc<str>>,
@@ -74,7 +101,11 @@ impl Target {
             Some(version) => text.replace(VERSION, version),
             None => text.to_owned(),
         };
-        let url = fill(url);
+        let encoded = |text: &str| match &version {
+            Some(version) => text.replace(VERSION, &encode(version)),
+            None => text.to_owned(),
+        };
+        let url = encoded(url);
         let name = match &watch.artifact {
             Some(name) => fill(name),
             None => last_segment(&url)?,
@@ -82,9 +113,10 @@ impl Target {
         let bundle = match watch.bundle.as_deref() {
             None => Some(beside(&url)),
             Some("none") => None,
-            Some(other) => Some(fill(other)),
+            Some(other) => Some(encoded(other)),
         };
         Ok(Self {
+            place: Place::Address,
             url,
             name,
             version,
@@ -92,9 +124,30 @@ impl Target {
         })
     }
 
+    /// What it is called in an alert.
+    fn subject(&self) -> String {
+        match self.place {
+            Place::Address => address(&self.url),
+            Place::File => shown(&self.url),
+        }
+    }
+
     fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
+}
+
+/// A version in an address.
+fn encode(version: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+".contains(&b);
+    version.bytes().fold(String::new(), |mut out, b| {
+        if plain(b) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+        out
+    })
 }
 
 /// The tasks of a configuration's `[[watch]]` entries.
@@ -118,12 +171,6 @@ pub fn tasks(config: &Config) -> Result<Vec<Box<dyn Task>>, Fail> {
     let mut names = BTreeSet::new();
     let mut tasks: Vec<Box<dyn Task>> = Vec::new();
     for watch in &config.watches {
-        if watch.directory.is_some() || watch.kind == Served::Page {
-            return Err(Fail::usage(
-                "not-watched",
-                "directories and pages are not watched yet",
-            ));
-        }
         let policy = watch.policy.as_ref();
         let policy = policy.or_else(|| config.logs.first().map(|l| &l.policy));
         let policy = policy
@@ -145,134 +192,32 @@ pub fn tasks(config: &Config) -> Result<Vec<Box<dyn Task>>, Fail> {
                 made
             }
         };
-        let task = AddressTask::new(watch, &shared, &trust, ways, &config.state)?;
-        if !names.insert(task.name.clone()) {
+        let task: Box<dyn Task> = match &watch.directory {
+            None => Box::new(AddressTask::new(watch, &shared, &trust, ways)?),
+            Some(at) => Box::new(DirectoryTask::new(watch, at, &shared, &trust)?),
+        };
+        if !names.insert(task.name().to_owned()) {
             return Err(Fail::usage(
                 "watched-twice",
-                format!("{} stands twice in the configuration", task.name),
+                format!("{} stands twice in the configuration", task.name()),
             )
             .hint("watch it once: give one [[watch]] all user-agents and proxies"));
         }
-        tasks.push(Box::new(task));
+        tasks.push(task);
     }
     Ok(tasks)
 }
 
-/// An address, or one for each version.
-struct AddressTask {
-    name: String,
-    context: Context,
-    url: String,
-    directory: PathBuf,
-    /// What the last poll came to, until it is committed.
-    after: Option<Progress>,
-}
-
-impl AddressTask {
-    fn new(
-        watch: &Watch,
-        shared: &Arc<Shared>,
-        trust: &Arc<Trust>,
-        ways: Arc<[Way]>,
-        state: &std::path::Path,
-    ) -> Result<Self, Fail> {
-        let url = watch.url.clone().unwrap_or_default();
-        // A stand-in tells now whether the address has a name at all.
-        let example = Target::new(watch, &url, Some("0".into()))?;
-        let project = trust
-            .policy
-            .select(watch.project.as_deref(), &example.name)
-            .map_err(|e| Fail::usage(e.kind(), e.to_string()).detail("watch", address(&url)))?;
-        let name = format!("watch {}", address(&url));
-        Ok(Self {
-            directory: directory(state, &format!("watch {url}")),
-            name,
-            context: Context {
-                shared: shared.clone(),
-                trust: trust.clone(),
-                project: project.clone(),
-                watch: watch.clone(),
-                ways,
-            },
-            url,
-            after: None,
-        })
-    }
-
-    /// What there is to look at; `None` where the log must say it and cannot be asked.
-    fn targets(&self, out: &mut Poll) -> Option<Vec<Target>> {
-        let watch = &self.context.watch;
-        if !self.url.contains(VERSION) {
-            return Target::new(watch, &self.url, None).ok().map(|t| vec![t]);
-        }
-        let looked = self.context.look(None);
-        if let Some(fail) = &looked.fail {
-            out.whole = false;
-            out.findings.push(self.context.log_fails(fail));
-        }
-        let versions = looked.known?.versions(VERSIONS);
-        let targets = versions
-            .into_iter()
-            .map(|v| Target::new(watch, &self.url, Some(v)));
-        Some(targets.filter_map(Result::ok).collect())
-    }
-}
-
-impl Task for AddressTask {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn every(&self) -> u64 {
-        self.context.watch.every
-    }
-
-    fn poll(&mut self, now: u64) -> Poll {
-        let mut out = Poll {
-            whole: true,
-            ..Poll::default()
-        };
-        self.after = None;
-        let (mut progress, mut commit) = (Progress::default(), true);
-        match Progress::load(&self.directory) {
-            Ok(loaded) => progress = loaded,
-            Err(fail) => {
-                // What is served is still looked at; what is known is not written over.
-                commit = false;
-                let finding = say::from_fail(
-                    &fail,
-                    Class::Operational,
-                    "progress-unreadable",
-                    self.name.clone(),
-                );
-                out.findings.push(finding);
-            }
-        }
-        if let Some(targets) = self.targets(&mut out) {
-            let mut targets_after = BTreeMap::new();
-            for target in &targets {
-                let mut seen = progress.targets.remove(&target.url).unwrap_or_default();
-                artifact::poll(&self.context, target, &mut seen, &mut out, now);
-                targets_after.insert(target.url.clone(), seen);
-            }
-            progress.targets = targets_after;
-        }
-        dedupe(&mut out.findings);
-        let right = progress.targets.values().filter(|s| s.digest.is_some());
-        out.gauges.push(Gauge {
-            name: "watched_addresses",
-            help: "Addresses of this watch at which something that stands in the log was served.",
-            labels: Vec::new(),
-            value: right.count() as f64,
-        });
-        self.after = commit.then_some(progress);
-        out
-    }
-
-    fn commit(&mut self) -> Result<(), Fail> {
-        match self.after.take() {
-            Some(mut progress) => progress.save(&self.directory),
-            None => Ok(()),
+/// What a task remembers, and whether what it learns may be kept: what cannot be read is not
+/// written over, and what is served is looked at all the same.
+fn load(directory: &Path, name: &str, out: &mut Poll) -> (Progress, bool) {
+    match Progress::load(directory) {
+        Ok(progress) => (progress, true),
+        Err(fail) => {
+            let (class, kind) = (Class::Operational, "progress-unreadable");
+            let finding = say::from_fail(&fail, class, kind, name.to_owned());
+            out.findings.push(finding);
+            (Progress::default(), false)
         }
     }
 }

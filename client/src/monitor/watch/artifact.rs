@@ -2,7 +2,7 @@
 //! differences between clients; the bundle; the redirects.
 
 use super::bundle::{self, Of, beside};
-use super::got::{Fetch, address, shown};
+use super::got::{Marks, shown};
 use super::history::Looked;
 use super::known::{Known, Verdict};
 use super::progress::{PENDING, Seen};
@@ -58,20 +58,23 @@ fn limit(known: Option<&Known>, target: &Target, max: u64) -> u64 {
     })
 }
 
-/// Looks at one address once.
-pub(super) fn poll(context: &Context, target: &Target, seen: &mut Seen, out: &mut Poll, now: u64) {
+/// Fetches what is watched, as all clients; and once as one that has what these marks are of.
+pub(super) type Fetching<'a> = &'a dyn Fn(u64, Option<&Marks>) -> Round;
+
+/// Looks at one address or file once.
+pub(super) fn poll(
+    (context, target): (&Context, &Target),
+    seen: &mut Seen,
+    out: &mut Poll,
+    now: u64,
+    fetching: Fetching<'_>,
+) {
     let first_time = *seen == Seen::default();
     let mut looked = context.look(None);
     let marks = seen.marks();
     let fetch = |looked: &Looked| {
-        let fetch = Fetch {
-            fetcher: &context.shared.fetcher,
-            quarantine: &context.shared.quarantine,
-            url: &target.url,
-            limit: limit(looked.known.as_deref(), target, context.watch.max_bytes),
-            within: Duration::from_secs(context.watch.timeout),
-        };
-        Round::fetch(&fetch, &context.ways, marks.as_ref().map(|(m, _)| m))
+        let limit = limit(looked.known.as_deref(), target, context.watch.max_bytes);
+        fetching(limit, marks.as_ref().map(|(m, _)| m))
     };
     let mut round = fetch(&looked);
     let judge = |round: &Round, looked: &Looked| -> Vec<(Hash, Word)> {
@@ -85,7 +88,7 @@ pub(super) fn poll(context: &Context, target: &Target, seen: &mut Seen, out: &mu
     // Whoever publishes logs first and uploads then: what an older history does not have, a
     // history that was asked for after the bytes must have.
     let sure = |words: &[(Hash, Word)]| words.iter().all(|(_, w)| w.good().is_some());
-    if !sure(&words) || round.broken().next().is_some() {
+    if !sure(&words) || round.broken().any(|(_, part, _)| part.size > 0) {
         looked = context.look(Some(round.ended));
         if limit(looked.known.as_deref(), target, context.watch.max_bytes) > round.limit {
             round = fetch(&looked);
@@ -103,7 +106,7 @@ pub(super) fn poll(context: &Context, target: &Target, seen: &mut Seen, out: &mu
     }
     let mut say = Say {
         context,
-        subject: address(&target.url),
+        subject: target.subject(),
         seen,
         out,
         now,
@@ -119,18 +122,7 @@ pub(super) fn poll(context: &Context, target: &Target, seen: &mut Seen, out: &mu
     let right = groups.iter().zip(&words).find(|(_, w)| w.good().is_some());
     say.broken(target, &round, right.map(|(g, _)| g), &looked);
     say.failures(&round);
-    if marks
-        .as_ref()
-        .is_some_and(|(_, d)| round.not_modified() && round.first().is_some_and(|b| b.sha256 != *d))
-    {
-        say.find(
-            Class::Degraded,
-            "wrong-not-modified",
-            "",
-            "the server tells clients that have the bytes from before that nothing is new (HTTP status 304), and serves others to new ones",
-            "clients and caches keep the old bytes: purge the caches before this storage",
-        );
-    }
+    say.not_modified(&round, marks.as_ref().map(|(_, d)| d));
     say.redirects(&round, first_time);
     settle(&mut say, target, &groups, &words, &looked);
     if let Some(b) = round.first() {

@@ -1,10 +1,11 @@
 //! The bundle beside what is served: whether downloaders who verify can use it.
 
-use super::got::{Way, address};
+use super::directory::open_regular;
+use super::got::{Way, address, shown};
 use super::history::Trust;
 use super::round::Group;
 use super::say::{Say, from_fail};
-use super::{Context, Target};
+use super::{Context, Place, Target};
 use crate::cmd::verify::parse_bundle;
 use crate::fail::Fail;
 use crate::fetch::Ask;
@@ -132,7 +133,10 @@ pub(super) fn beside(say: &mut Say<'_>, target: &Target, group: &Group<'_>) {
     let Some(url) = target.bundle.as_deref() else {
         return;
     };
-    let subject = address(url);
+    let subject = match target.place {
+        Place::Address => address(url),
+        Place::File => shown(url),
+    };
     let hint = "serve the bundle that `publish` wrote, or `countersign refresh` renews, beside the artifact: without it nobody can verify";
     let bytes = match fetch(say.context, url) {
         Ok(bytes) => bytes,
@@ -167,6 +171,9 @@ pub(super) fn beside(say: &mut Say<'_>, target: &Target, group: &Group<'_>) {
 
 /// Fetches what should be a bundle.
 pub(super) fn fetch(context: &Context, url: &str) -> Result<Vec<u8>, Fail> {
+    if context.watch.directory.is_some() {
+        return beside_file(std::path::Path::new(url));
+    }
     let way = context.ways.first();
     let ask = Ask {
         url,
@@ -186,17 +193,27 @@ pub(super) fn fetch(context: &Context, url: &str) -> Result<Vec<u8>, Fail> {
             ));
         }
     }
+    small(answer.body).map_err(|e| crate::fetch::broken(url, &e))?
+}
+
+/// The same in a directory.
+fn beside_file(path: &std::path::Path) -> Result<Vec<u8>, Fail> {
+    let bad = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => Fail::unchecked("not-found", "there is no bundle"),
+        _ => Fail::unchecked("unreadable", e.to_string()),
+    };
+    small(open_regular(path).map_err(bad)?).map_err(bad)?
+}
+
+fn small(from: impl std::io::Read) -> std::io::Result<Result<Vec<u8>, Fail>> {
     let mut bytes = Vec::new();
-    let mut body = answer.body.take(MAX_BUNDLE_BYTES as u64 + 1);
-    body.read_to_end(&mut bytes)
-        .map_err(|e| crate::fetch::broken(url, &e))?;
+    from.take(MAX_BUNDLE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() > MAX_BUNDLE_BYTES {
-        return Err(Fail::unchecked(
-            "answer-too-large",
-            "what is served is larger than any bundle",
-        ));
+        let message = "what is served is larger than any bundle";
+        return Ok(Err(Fail::unchecked("answer-too-large", message)));
     }
-    Ok(bytes)
+    Ok(Ok(bytes))
 }
 
 /// What the release in a bundle says of an artifact.

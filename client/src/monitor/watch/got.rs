@@ -138,6 +138,29 @@ pub(super) struct Got {
 }
 
 impl Got {
+    /// What was read from a file.
+    pub(super) fn local(path: &str, bytes: Bytes, began: u64) -> Self {
+        let account = Account {
+            subject: path.to_owned(),
+            why: String::new(),
+            user_agent: String::new(),
+            proxy: None,
+            request: Vec::new(),
+            answers: Vec::new(),
+            began: time(began),
+            ended: time(now()),
+            size: 0,
+            whole: false,
+        };
+        Self {
+            label: "whoever reads the directory".to_owned(),
+            came: Came::Bytes(bytes),
+            hops: Vec::new(),
+            lost: None,
+            account,
+        }
+    }
+
     /// The bytes, where whole or cut off by us.
     pub(super) fn bytes(&self) -> Option<&Bytes> {
         match &self.came {
@@ -255,25 +278,34 @@ impl Fetch<'_> {
     }
 
     fn read(&self, body: &mut impl io::Read, marks: Marks) -> Bytes {
+        let file = self.quarantine.incoming().ok();
+        let bytes = Bytes::read(body, self.limit, file);
+        Bytes { marks, ..bytes }
+    }
+}
+
+impl Bytes {
+    /// Reads and hashes at most `limit` bytes, and writes them to `file`.
+    pub(super) fn read(body: &mut impl io::Read, limit: u64, file: Option<NamedTempFile>) -> Self {
         let mut spill = Spill {
-            file: self.quarantine.incoming().ok(),
+            file,
             hasher: keys::Sha256Stream::new(),
             size: 0,
         };
-        let copied = copy(body, &mut spill, self.limit);
+        let copied = copy(body, &mut spill, limit);
         // Of what broke off, the part that came counts: a shell would have run it.
         let (sha256, size) = (spill.hasher.finish(), spill.size);
         let (over, broken) = match copied {
             Ok(Copied { over, .. }) => (over, None),
             Err(fail) => (false, Some(fail)),
         };
-        Bytes {
+        Self {
             sha256,
             size,
             over,
             broken,
             file: spill.file,
-            marks,
+            marks: Marks::default(),
         }
     }
 }

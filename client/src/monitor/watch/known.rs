@@ -120,7 +120,6 @@ impl Known {
     }
 
     /// Whether a digest that a page names is of a release that stands; else why not.
-    #[allow(dead_code)]
     pub(super) fn named(&self, digest: &Hash) -> Result<(), String> {
         let Some(places) = self.places.get(digest) else {
             return Err("no release has a file of this digest".into());

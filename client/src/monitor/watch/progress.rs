@@ -47,14 +47,18 @@ pub(super) struct Seen {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) marked: Option<String>,
     /// Hosts that it redirects to.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) hosts: BTreeSet<String>,
     /// Digests that could not be compared with the log: when they were first served.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) pending: BTreeMap<String, u64>,
     /// The day of which `kept` is the number of different bytes that were kept.
     pub(super) day: u64,
     pub(super) kept: u32,
     /// Of a page: what each client was served, and hosts that it has named.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) pages: BTreeMap<String, Page>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) named: BTreeSet<String>,
 }
 
@@ -74,14 +78,13 @@ pub(super) struct Page {
 pub(super) struct File {
     /// What tells a changed file from an unchanged one, without its bytes.
     pub(super) stamp: String,
-    /// Its digest then.
+    /// Its digest and size then.
     pub(super) digest: String,
     pub(super) size: u64,
     /// When it was hashed.
     pub(super) hashed: u64,
-    /// The newest release that was seen here, by log index.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) index: Option<u64>,
+    /// What was known of it.
+    pub(super) seen: Seen,
 }
 
 impl Seen {

@@ -141,6 +141,21 @@ impl Say<'_> {
         }
     }
 
+    /// A server that says "as before" to whoever has the bytes of `before`, and gives others to
+    /// whoever has none.
+    pub(super) fn not_modified(&mut self, round: &Round, before: Option<&ledger::Hash>) {
+        let other = round.first().is_some_and(|b| Some(&b.sha256) != before);
+        if before.is_some() && other && round.not_modified() {
+            self.find(
+                Class::Degraded,
+                "wrong-not-modified",
+                "",
+                "the server tells clients that have the bytes from before that nothing is new (HTTP status 304), and serves others to new ones",
+                "clients and caches keep the old bytes: purge the caches before this storage",
+            );
+        }
+    }
+
     /// Hosts that it leads to for the first time. The first poll only records them.
     pub(super) fn redirects(&mut self, round: &Round, first_time: bool) {
         let led: BTreeSet<String> = round.got.iter().flat_map(Got::hosts).collect();
