@@ -34,6 +34,9 @@ use tlog::tree::Edge;
 
 /// Bundles that each worker may have ready before the fold takes them.
 const AHEAD: usize = 2;
+/// Bundles in a row that are not there, after which the rest is not asked for: a checkpoint may
+/// claim more leaves than can be asked for in a lifetime.
+const MOST_MISSING: u64 = 256;
 const WIDTH: u64 = TILE_WIDTH as u64;
 
 /// Why a tile or bundle cannot be had.
@@ -367,6 +370,7 @@ pub fn walk_from<S: Source, O: Observer>(
         unreadable_counts: plan.unreadable_counts,
         counts: start.counts,
         last: None,
+        missing: 0,
     };
     state.mark();
     let one = |index: u64| {
@@ -384,6 +388,9 @@ pub fn walk_from<S: Source, O: Observer>(
     if workers == 1 {
         for index in from..bundles {
             state.take(one(index))?;
+            if state.gives_up() {
+                break;
+            }
         }
         return state.end(plan.size);
     }
@@ -413,6 +420,9 @@ pub fn walk_from<S: Source, O: Observer>(
             let lost = || Stopped::Worker("it ended early".into());
             let checked = one.and_then(|r| r.recv().ok()).ok_or_else(lost)?;
             state.take(checked)?;
+            if state.gives_up() {
+                break;
+            }
         }
         state.end(plan.size)
     })

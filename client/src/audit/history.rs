@@ -75,7 +75,9 @@ impl Audit<'_> {
             self.report
                 .heard
                 .found(Found::new("fork-before", &path, what));
-            self.report.evidence.push(path);
+            if !self.report.evidence.contains(&path) {
+                self.report.evidence.push(path);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use tlog::tile::TILE_WIDTH;
+use tlog::tile::{EntryTile, TILE_WIDTH, Tile};
 
 /// What is not finished, until it has its name.
 const UNFINISHED: &str = ".unfinished";
@@ -70,6 +70,28 @@ impl Mirror {
             )
             .hint("move it away, or name another directory with --mirror")
         })
+    }
+
+    /// Whether a full file of a log of `size` leaves is missing, or has another length than it can
+    /// have: somebody took it away, or a volume is not there.
+    pub(crate) fn lacks(&self, size: u64) -> bool {
+        let lengths = |path: String| std::fs::metadata(self.root.join(path)).map_or(0, |m| m.len());
+        let bundle = |index| {
+            let width = TILE_WIDTH;
+            lengths(EntryTile { index, width }.path()) > 0
+        };
+        let full = |level: u8| size.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        let tile = |level, index| {
+            let width = TILE_WIDTH;
+            let tile = Tile {
+                level,
+                index,
+                width,
+            };
+            lengths(tile.path()) == 32 * u64::from(TILE_WIDTH)
+        };
+        let tiles = || (0..8).all(|level| (0..full(level)).all(|index| tile(level, index)));
+        !((0..full(0)).all(bundle) && tiles())
     }
 
     /// Writes a full tile; keeps a partial one for the end.

@@ -84,7 +84,15 @@ pub(crate) fn run(options: &Options<'_>) -> Result<Report, Fail> {
             ..Report::default()
         },
     };
-    audit.judge()?;
+    if let Err(fail) = audit.judge() {
+        // What was found before stands, whatever can be had of the log now.
+        audit.earlier()?;
+        if fail.code != crate::fail::UNCHECKED || audit.report.heard.found == 0 {
+            return Err(fail);
+        }
+        audit.report.unread = Some(fail.message);
+    }
+    audit.report.plain = options.plain;
     audit.report.took = began.elapsed();
     Ok(audit.report)
 }
@@ -122,19 +130,25 @@ impl Audit<'_> {
             })?;
             points.push(point);
         }
-        if self.goes_back(&points, &now)? {
-            return Ok(());
-        }
         let mut notes: Vec<String> = remembered.into_iter().map(|p| p.note).collect();
         if !notes.contains(&now.note) {
             notes.push(now.note.clone());
         }
-        self.dir.keep(policy, &notes)?;
+        let back = self.goes_back(&points, &now);
+        // What contradicts is kept as evidence. Else it binds from now on, also where it is an old
+        // answer of which the tiles that could tell more are withheld.
+        if !matches!(back, Ok(true)) {
+            self.dir.keep(policy, &notes)?;
+        }
+        if back? {
+            return Ok(());
+        }
         let Some((walked, record)) = self.walk(&now, &points, mirror.as_mut())? else {
             return Ok(());
         };
         let is_its_tree = self.compare(&walked, &record, &points, &now);
         self.times(&walked, &signed);
+        self.head(&walked, &record);
         if let Some(mirror) = &mut mirror {
             if self.report.code() == 0 {
                 let differs = mirror.finish(&now.note)?;
@@ -145,6 +159,22 @@ impl Audit<'_> {
         self.age(&signed);
         if is_its_tree {
             self.dir.keep(policy, &[now.note])?;
+        }
+        Ok(())
+    }
+
+    /// What earlier runs found.
+    fn earlier(&mut self) -> Result<(), Fail> {
+        self.forked_before();
+        let tables = self.dir.tables();
+        if !tables.exists() {
+            return Ok(());
+        }
+        if let Some(record) = Table::open(&tables)?.record(&self.dir.path)? {
+            let heard = &mut self.report.heard;
+            let more = record.found - record.findings.len() as u64;
+            record.findings.into_iter().for_each(|f| heard.found(f));
+            heard.found += more;
         }
         Ok(())
     }
@@ -221,13 +251,14 @@ impl Audit<'_> {
     fn begin(
         &mut self,
         now: &Point,
-        mirror: Option<&str>,
+        copy: Option<&Mirror>,
     ) -> Result<(Arc<Table>, Record, Start), Fail> {
+        let mirror = copy.map(|m| m.name.as_str());
         let (options, dir) = (self.options, &self.dir.path);
         let (tables, origin) = (self.dir.tables(), &options.policy.log.origin);
         table::forget(&tables).map_err(|e| seen::unwritable(&tables, &e))?;
         let mut table = Table::open(&tables)?;
-        let mut earlier = None;
+        let (mut earlier, mut found) = (None, (0, Vec::new()));
         if let Some(record) = table.record(dir)? {
             if record.origin != *origin {
                 return Err(table::damaged(dir, "it is the audit of another log"));
@@ -240,7 +271,11 @@ impl Audit<'_> {
                 start.ok_or_else(|| table::damaged(dir, "its record contradicts itself"))?;
             let again = if record.plain != options.plain {
                 Some("what was read before was read otherwise (--plain)")
-            } else if record.size > 0 && mirror.is_some() && record.mirror.as_deref() != mirror {
+            } else if record.size > 0
+                && let Some(copy) = copy
+                && (record.mirror.as_ref() != Some(&copy.name)
+                    || record.found == 0 && copy.lacks(record.size))
+            {
                 Some("the mirror does not have what was read before")
             } else if record.whole && record.found == 0 && !self.goes_on(&start.edge, now)? {
                 Some("the log's tiles do not connect what was read before with its checkpoint")
@@ -251,6 +286,8 @@ impl Audit<'_> {
                 None => earlier = Some((record, start)),
                 Some(why) => {
                     self.report.heard.note("begins-again", "state", why);
+                    // That it is read again undoes nothing that was found.
+                    found = (record.found, record.findings);
                     drop(table);
                     table::discard(&tables).map_err(|e| seen::unwritable(&tables, &e))?;
                     table = Table::open(&tables)?;
@@ -259,7 +296,8 @@ impl Audit<'_> {
         }
         let mirror = mirror.map(str::to_owned);
         let Some((mut record, start)) = earlier else {
-            let record = Record::new(origin, options.plain, mirror);
+            let mut record = Record::new(origin, options.plain, mirror);
+            (record.found, record.findings) = found;
             return Ok((table, record, Start::new(origin)));
         };
         let fold = table.fold(&record, dir)?;
@@ -274,8 +312,7 @@ impl Audit<'_> {
         points: &[Point],
         mirror: Option<&mut Mirror>,
     ) -> Result<Option<(Walked, Record)>, Fail> {
-        let name = mirror.as_ref().map(|m| m.name.clone());
-        let (table, mut record, start) = self.begin(now, name.as_deref())?;
+        let (table, mut record, start) = self.begin(now, mirror.as_deref())?;
         let size = now.checkpoint.size;
         let sizes: BTreeSet<u64> = points.iter().map(|p| p.checkpoint.size).collect();
         record.roots.retain(|size, _| sizes.contains(size));
@@ -304,6 +341,7 @@ impl Audit<'_> {
             log: &self.log,
             state: &self.dir.path,
             saved: Instant::now(),
+            noted: before,
             failed: None,
         };
         let walked = walk_from(&self.log, &plan, start, &mut watch);
@@ -346,6 +384,15 @@ impl Audit<'_> {
             self.report.unread.get_or_insert(format!(
                 "what the log shows was cosigned {seconds} s ago, and the policy's max-age is {most} s: it may withhold what is newer"
             ));
+        }
+    }
+
+    /// What no head covers no client can judge: a log's last leaf is its newest head.
+    fn head(&mut self, walked: &Walked, record: &Record) {
+        if walked.folded && walked.counts.leaves > 0 && !record.ends_in_head {
+            let what = "the checkpoint's last leaf is no ledger head, so that nothing commits to the projects' newest state";
+            let found = Found::new("head-missing", "tile/entries", what);
+            self.report.heard.found(found);
         }
     }
 

@@ -60,6 +60,10 @@ pub struct Heard {
 impl Heard {
     /// Something is wrong.
     pub fn found(&mut self, found: Found) {
+        // What an earlier run found may be found again.
+        if self.findings.contains(&found) {
+            return;
+        }
         self.found += 1;
         if self.findings.len() < KEPT {
             self.findings.push(found);
@@ -99,6 +103,8 @@ pub struct Report {
     pub unread: Option<String>,
     /// The leaf at which this run began.
     pub began_at: u64,
+    /// Whether no entry was read.
+    pub plain: bool,
     /// How long this run took.
     pub took: Duration,
 }
@@ -141,6 +147,7 @@ impl Report {
             "apiVersion": ledger::API_VERSION,
             "verdict": self.verdict(),
             "exit": self.code(),
+            "plain": self.plain,
             "origin": self.origin,
             "size": self.size,
             "root": self.root.as_ref().map(hex32),
@@ -203,7 +210,11 @@ impl Report {
         let _ = match (self.code(), &self.unread, &self.root) {
             (0, _, root) => {
                 let root = root.as_ref().map(hex32).unwrap_or_default();
-                writeln!(out, "sound: {name}, {size} leaves, root {root}")
+                let plain = match self.plain {
+                    true => " (as a plain log of tiles: no entry was read)",
+                    false => "",
+                };
+                writeln!(out, "sound{plain}: {name}, {size} leaves, root {root}")
             }
             (_, Some(why), _) if self.heard.found == 0 => {
                 writeln!(out, "no verdict: {name}: {}", visible(why))

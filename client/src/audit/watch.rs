@@ -88,6 +88,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) state: &'a Path,
     pub(crate) shown: Shown,
     pub(crate) saved: Instant,
+    /// Findings when it was last put away.
+    pub(crate) noted: u64,
     /// Why it cannot go on.
     pub(crate) failed: Option<Fail>,
 }
@@ -125,6 +127,7 @@ impl Watch<'_> {
             return self.fail(unwritable(self.state, &why));
         }
         self.saved = Instant::now();
+        self.noted = self.heard.found;
     }
 
     pub(crate) fn end(&mut self) {
@@ -134,6 +137,7 @@ impl Watch<'_> {
 
 impl Observer for Watch<'_> {
     fn leaf(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>, accepted: bool) {
+        self.record.ends_in_head = matches!(leaf, Leaf::Head(_));
         if accepted {
             self.table.take(index, leaf, project);
         }
@@ -143,7 +147,9 @@ impl Observer for Watch<'_> {
         self.copy(tile.path(), tile.width, bytes);
         self.shown.at(at.size);
         let full = tile.width == TILE_WIDTH;
+        // What is found must not be lost because the source fails next.
         let due = self.saved.elapsed() >= SAVE
+            || self.heard.found > self.noted
             || self.table.waiting() >= MOST_ROWS
             // The last full one: the next audit begins here.
             || at.size + u64::from(TILE_WIDTH) > self.shown.size;

@@ -2,7 +2,7 @@
 
 use super::again;
 use super::bundle::{self, Checked, Item, Keys, Signed};
-use super::{At, Counts, Finding, Mark, Observer, Source, Stopped, Walked};
+use super::{At, Counts, Finding, MOST_MISSING, Mark, Observer, Source, Stopped, Walked};
 use crate::fold::{Fold, Refusal};
 use crate::leaf::Leaf;
 use crate::released::Earlier;
@@ -25,6 +25,8 @@ pub(super) struct State<'a, S, O> {
     pub(super) unreadable_counts: bool,
     pub(super) counts: Counts,
     pub(super) last: Option<Leaf>,
+    /// Bundles in a row that are not there.
+    pub(super) missing: u64,
 }
 
 impl<S: Source, O: Observer> State<'_, S, O> {
@@ -61,6 +63,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
         }
         self.counts.tiles += tiles;
         self.counts.bundles += 1;
+        self.missing = if bytes.is_some() { 0 } else { self.missing + 1 };
         self.counts.bytes += bytes.as_ref().map_or(0, |b| b.len() as u64);
         self.counts.leaves += u64::from(tile.width);
         if items.len() != usize::from(tile.width) {
@@ -108,6 +111,21 @@ impl<S: Source, O: Observer> State<'_, S, O> {
         };
         self.observer.bundle(&tile, &bytes, &at);
         Ok(())
+    }
+
+    /// Whether so much is missing that the rest is not asked for, which is then a finding.
+    pub(super) fn gives_up(&mut self) -> bool {
+        let ends = self.missing >= MOST_MISSING && !self.whole && self.counts.leaves < self.size;
+        if ends {
+            let what = format!(
+                "{MOST_MISSING} bundles in a row are not there: the rest, to entry {}, was not asked for",
+                self.size
+            );
+            let path = "tile/entries";
+            self.observer
+                .finding(Finding::new("walk-ended", path, what));
+        }
+        ends
     }
 
     fn end_fold(&mut self, tile: &EntryTile, why: &str) {

@@ -76,6 +76,25 @@ fn what_was_found_is_found_again_until_somebody_decides() {
     let again = place.tiles(&state);
     again.unsound("tile-mismatch");
     assert_eq!(again.json["run"]["notes"][0]["kind"], "found-before");
+    // Neither reading it otherwise nor into another mirror undoes it.
+    for more in [&["--plain"][..], &[], &["--mirror", "mirror"], &[]] {
+        place
+            .tiles(&[&state[..], more].concat())
+            .unsound("tile-mismatch");
+    }
+    // Nor does a log that is away, or that shows an old answer: both are said.
+    let checkpoint = place.path("tiles/checkpoint");
+    for shown in [Some(place.log.checkpoint(300)), None] {
+        let now = std::fs::read(&checkpoint).unwrap();
+        match shown {
+            Some(note) => std::fs::write(&checkpoint, note).unwrap(),
+            None => std::fs::remove_file(&checkpoint).unwrap(),
+        }
+        let said = place.tiles(&state);
+        said.unsound("tile-mismatch");
+        assert!(said.json["run"]["unread"].is_string(), "{said:?}");
+        std::fs::write(&checkpoint, now).unwrap();
+    }
     std::fs::rename(place.path("state"), place.path("before")).unwrap();
     place.tiles(&state).sound();
 }
@@ -229,4 +248,56 @@ fn what_a_log_says_does_not_steer_a_terminal() {
     assert!(out.contains("NOT SOUND: log.example"), "{out}");
     let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     assert!(!out.contains(bad), "{out:?}");
+}
+
+#[test]
+fn a_log_that_does_not_end_in_a_head_is_not_sound() {
+    // At the end of a bundle, and within one; also when there is nothing new to read.
+    for size in [512, 600] {
+        let mut log = Log::new();
+        log.grow(size - 1);
+        log.release();
+        assert_eq!(log.size(), size);
+        let place = Place::of(log);
+        for _ in 0..2 {
+            place.tiles(&["--state", "state"]).unsound("head-missing");
+        }
+        place.tiles(&["--plain"]).sound();
+    }
+}
+
+#[test]
+fn a_mirror_that_lost_its_files_is_made_again() {
+    let place = Place::new(600);
+    let args = ["--state", "state", "--mirror", "mirror"];
+    place.tiles(&args).sound();
+    let whole = super::made::files(&place.path("mirror"));
+    for path in ["", "tile/entries/001", "tile/0/000"] {
+        let lost = place.path("mirror").join(path);
+        match path {
+            "" => std::fs::remove_dir_all(&lost).unwrap(),
+            _ => std::fs::remove_file(&lost).unwrap(),
+        }
+        place.tiles(&args).sound();
+        assert_eq!(super::made::files(&place.path("mirror")), whole, "{path}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_more_leaves_than_can_be_asked_for_comes_to_a_verdict() {
+    let place = Place::new(600);
+    let far = 1 << 50;
+    let note = place
+        .log
+        .checkpoint(600)
+        .replacen("\n600\n", &format!("\n{far}\n"), 1);
+    // Not signed so: nothing is walked to.
+    std::fs::write(place.path("tiles/checkpoint"), note).unwrap();
+    place.tiles(&[]).unsound("checkpoint-invalid");
+    std::fs::write(
+        place.path("tiles/checkpoint"),
+        place.log.claimed(far, [7; 32]),
+    )
+    .unwrap();
+    place.tiles(&["--state", "state"]).unsound("walk-ended");
 }
