@@ -8,7 +8,7 @@
 
 mod due;
 
-pub use due::{Due, Why};
+pub use due::{Due, Why, pause};
 
 use super::alert::{Class, Finding};
 use super::task::Poll;
@@ -72,6 +72,10 @@ pub struct Told {
     pub last: u64,
     /// Whether it was told that this is over.
     pub over: bool,
+    /// Attempts in a row that failed.
+    pub tries: u32,
+    /// Not tried again before this: one message that is refused must not hold up the others.
+    pub retry: u64,
 }
 
 impl Alert {
@@ -124,6 +128,8 @@ struct Kept {
 pub struct Book {
     path: PathBuf,
     kept: Kept,
+    /// Whether something was found that is not durable yet.
+    unsaved: bool,
 }
 
 fn unreadable(path: &Path, why: impl std::fmt::Display) -> Fail {
@@ -142,8 +148,7 @@ impl Book {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                let kept = Kept::default();
-                return Ok(Self { path, kept });
+                return Ok(Self::of(path, Kept::default()));
             }
             Err(e) => return Err(unreadable(&path, e)),
         };
@@ -152,7 +157,23 @@ impl Book {
         if kept.api_version != ledger::API_VERSION {
             return Err(unreadable(&path, "it is of another version"));
         }
-        Ok(Self { path, kept })
+        Ok(Self::of(path, kept))
+    }
+
+    fn of(path: PathBuf, kept: Kept) -> Self {
+        let unsaved = false;
+        Self {
+            path,
+            kept,
+            unsaved,
+        }
+    }
+
+    /// Whether something was found that is not durable yet: also where an earlier attempt to
+    /// save it failed.
+    #[must_use]
+    pub fn unsaved(&self) -> bool {
+        self.unsaved
     }
 
     /// Makes it durable.
@@ -163,7 +184,9 @@ impl Book {
         ledger::API_VERSION.clone_into(&mut self.kept.api_version);
         let bytes = ledger::json::canonical_of(&self.kept)
             .map_err(|e| Fail::usage("encoding", e.to_string()))?;
-        write_private(&self.path, &bytes)
+        write_private(&self.path, &bytes)?;
+        self.unsaved = false;
+        Ok(())
     }
 
     /// All alerts by id.
@@ -207,6 +230,7 @@ impl Book {
                 }
             }
         }
+        self.unsaved |= changed;
         changed
     }
 

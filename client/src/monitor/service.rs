@@ -81,13 +81,19 @@ impl Service {
             .write(true)
             .open(state.join("lock"))
             .map_err(bad)?;
-        lock.try_lock().map_err(|_| {
-            Fail::usage(
+        // A program that the last one was just starting may hold it for a moment.
+        let mut tries = 0..40;
+        while lock.try_lock().is_err() {
+            if tries.next().is_some() {
+                std::thread::sleep(Duration::from_millis(25));
+                continue;
+            }
+            return Err(Fail::usage(
                 "already-running",
                 format!("{}: another monitor has it", state.display()),
             )
-            .hint("stop it first, or give this one a state directory of its own")
-        })?;
+            .hint("stop it first, or give this one a state directory of its own"));
+        }
         Ok(Self {
             book: Mutex::new(Book::open(&state)?),
             metrics: Mutex::new(Metrics::new(now())),
@@ -107,16 +113,24 @@ impl Service {
         self.acknowledged();
         self.poll(tasks, Turns::Once);
         // A sink that fails is to be told at the others: hence twice.
-        for _ in 0..2 {
+        for hurry in [true, false] {
             for sink in &self.sinks {
-                sink.deliver(&self.book, &self.config.alerts, &now, false);
+                // Nobody tries again after this run, so a sink that failed before is tried now.
+                sink.deliver(&self.book, &self.config.alerts, &now, hurry);
             }
         }
         self.write_metrics();
         let mut book = held(&self.book);
         book.forget(now());
-        book.save()?;
-        Ok(book.gravest())
+        let gravest = book.gravest();
+        match (book.save(), gravest) {
+            // What was found is graver than a full disk, which is said too.
+            (Err(fail), Some(class)) => {
+                eprint!("{}", fail.human());
+                Ok(Some(class))
+            }
+            (saved, gravest) => saved.map(|()| gravest),
+        }
     }
 
     /// Runs until the process is ended.
@@ -255,7 +269,8 @@ impl Service {
         }
         let kept = {
             let mut book = held(&self.book);
-            match book.report(task.name(), &poll, at) {
+            book.report(task.name(), &poll, at);
+            match book.unsaved() {
                 true => book.save(),
                 false => Ok(()),
             }

@@ -7,7 +7,7 @@ mod webhook;
 pub use webhook::Secret;
 
 use super::alert::{Class, Finding};
-use super::book::{Book, Due, SinkState};
+use super::book::{Book, Due, SinkState, pause};
 use super::config::{Alerts, Config, Sink};
 use super::task::Poll;
 use crate::fail::{Fail, visible};
@@ -17,8 +17,11 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Seconds before a sink that failed is tried again, at most.
-const LONGEST_RETRY: u64 = 300;
+/// Seconds before a sink at which nothing arrived is tried again, at most. Each message waits by
+/// itself, longer and longer.
+const LONGEST_RETRY: u64 = 30;
+/// Messages of one round that may fail.
+const MOST_REFUSED: u32 = 3;
 /// Characters of one text of a message at most.
 const MOST_TEXT: usize = 2000;
 /// Named values of a message at most.
@@ -150,21 +153,44 @@ impl Ready {
             return;
         }
         let dues = held(book).due(&self.sink, rules, now());
+        let (mut refused, mut arrived, mut why) = (0, false, String::new());
         for due in &dues {
             let at = now();
-            if let Err(why) = self.send(&Message::alert(due, at), at) {
-                return self.failed(book, &why, at);
+            match self.send(&Message::alert(due, at), at) {
+                Ok(()) => {
+                    let mut book = held(book);
+                    book.arrived(name, due, at);
+                    let state = book.sink(name);
+                    book.set_sink(
+                        name,
+                        SinkState {
+                            arrived: at,
+                            ..state
+                        },
+                    );
+                    saved(&mut book);
+                    arrived = true;
+                }
+                Err(e) => {
+                    held(book).refused(name, due, at);
+                    (refused, why) = (refused + 1, e);
+                    // One that is refused, by what is said in it, holds up no other; a way that
+                    // is closed is not tried with all of them.
+                    if refused == MOST_REFUSED {
+                        break;
+                    }
+                }
             }
+        }
+        if refused > 0 {
+            // A few that are refused say nothing about the way: a canary will.
+            let open = arrived || refused < MOST_REFUSED;
+            return self.failed(book, &why, now(), open);
+        }
+        if arrived {
             let mut book = held(book);
-            book.arrived(name, due, at);
             let state = book.sink(name);
-            self.worked(
-                &mut book,
-                SinkState {
-                    arrived: at,
-                    ..state
-                },
-            );
+            self.worked(&mut book, state);
         }
         let state = held(book).sink(name);
         let at = now();
@@ -188,7 +214,7 @@ impl Ready {
             Err(why) => {
                 locked.set_sink(self.name(), state);
                 drop(locked);
-                self.failed(book, &why, at);
+                self.failed(book, &why, at, false);
             }
         }
     }
@@ -210,11 +236,11 @@ impl Ready {
         saved(book);
     }
 
-    fn failed(&self, book: &Mutex<Book>, why: &str, at: u64) {
+    fn failed(&self, book: &Mutex<Book>, why: &str, at: u64, open: bool) {
         let mut book = held(book);
         let mut state = book.sink(self.name());
         state.failures = state.failures.saturating_add(1);
-        let wait = 1u64.checked_shl(state.failures).unwrap_or(LONGEST_RETRY);
+        let wait = if open { 0 } else { pause(state.failures) };
         state.retry = at.saturating_add(wait.min(LONGEST_RETRY));
         clean(why).clone_into(&mut state.why);
         let arrived = match state.arrived {

@@ -3,6 +3,9 @@
 use super::{Alert, Book};
 use crate::monitor::config::{Alerts, Sink};
 
+/// Seconds between two attempts at most.
+const LONGEST: u64 = 300;
+
 /// Why a message is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
@@ -44,7 +47,7 @@ pub struct Due {
 }
 
 impl Book {
-    /// What `sink` is to be told at `now`, the gravest first.
+    /// What `sink` is to be told at `now`: what it refused comes last, else the gravest first.
     #[must_use]
     pub fn due(&self, sink: &Sink, rules: &Alerts, now: u64) -> Vec<Due> {
         let mut due: Vec<Due> = self
@@ -64,7 +67,11 @@ impl Book {
                 })
             })
             .collect();
-        due.sort_by_key(|d| (std::cmp::Reverse(d.alert.finding.class), d.alert.first));
+        let tries = |d: &Due| d.alert.told.get(&sink.name).map_or(0, |t| t.tries);
+        due.sort_by_key(|d| {
+            let class = std::cmp::Reverse(d.alert.finding.class);
+            (tries(d), class, d.alert.first)
+        });
         due
     }
 
@@ -76,12 +83,32 @@ impl Book {
             told.count = due.number;
             told.last = now;
             told.over = due.why == Why::Over;
+            (told.tries, told.retry) = (0, 0);
+        }
+    }
+
+    /// Notes that a message did not arrive, and when it is tried again.
+    pub fn refused(&mut self, sink: &str, due: &Due, now: u64) {
+        if let Some(alert) = self.kept.alerts.get_mut(&due.id) {
+            let told = alert.told.entry(sink.to_owned()).or_default();
+            told.tries = told.tries.saturating_add(1);
+            told.retry = now.saturating_add(pause(told.tries));
         }
     }
 }
 
+/// Seconds before a next attempt, after so many that failed.
+#[must_use]
+pub fn pause(failures: u32) -> u64 {
+    1u64.checked_shl(failures).unwrap_or(LONGEST).min(LONGEST)
+}
+
 fn why(alert: &Alert, sink: &Sink, rules: &Alerts, now: u64) -> Option<Why> {
     let told = alert.told.get(&sink.name);
+    if told.is_some_and(|t| now < t.retry) {
+        return None;
+    }
+    let told = told.filter(|t| t.count > 0);
     if alert.over() {
         // Only who was told of it is told that it is over.
         return told.filter(|t| !t.over).map(|_| Why::Over);

@@ -115,6 +115,23 @@ fn progress_that_cannot_be_kept_is_told_and_loses_no_finding() {
 }
 
 #[test]
+fn what_could_not_be_saved_is_saved_before_any_later_progress() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service(dir.path());
+    // Nothing can be renamed over a directory that is not empty.
+    let book = dir.path().join("s/alerts.json");
+    std::fs::create_dir_all(book.join("in the way")).unwrap();
+    let twice = vec![poll(Class::Tampering, false), poll(Class::Tampering, false)];
+    let (mut task, committed) = scripted(dir.path(), twice);
+    service.turn(&mut *task);
+    assert_eq!(committed.load(Ordering::SeqCst), 0);
+    // It is found again, and is nothing new: its task may go on only once it is on disk.
+    std::fs::remove_dir_all(&book).unwrap();
+    service.turn(&mut *task);
+    assert_eq!(committed.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn two_monitors_do_not_share_a_state_directory() {
     let dir = tempfile::tempdir().unwrap();
     let _one = service(dir.path());

@@ -86,13 +86,11 @@ fn a_sink_that_fails_is_an_alert_at_the_others_and_loses_nothing() {
     let lines = b.lines("out");
     let kinds: Vec<&Value> = lines.iter().filter_map(|l| l.get("kind")).collect();
     assert_eq!(kinds, ["k", "sink-failing"]);
-    let state = held(&b.book).sink("broken");
-    assert_eq!((state.failures, state.retry), (1, 1002));
-    // Not before its time; then longer and longer.
-    b.deliver(1001);
     assert_eq!(held(&b.book).sink("broken").failures, 1);
-    b.deliver(1002);
-    assert_eq!(held(&b.book).sink("broken").retry, 1006);
+    // It is tried again, longer and longer after the last time.
+    (1001..1061).for_each(|now| b.deliver(now));
+    let state = held(&b.book).sink("broken");
+    assert!((3..=20).contains(&state.failures), "{state:?}");
     // An hour later somebody mends it: all that waited arrives, and it is over.
     std::fs::create_dir_all(b.dir.path().join("no/such")).unwrap();
     b.deliver(4600);
@@ -101,6 +99,38 @@ fn a_sink_that_fails_is_an_alert_at_the_others_and_loses_nothing() {
     let told = types(&b.lines("out"));
     assert_eq!(told, ["raised", "raised", "canary", "over", "canary"]);
     assert_eq!(held(&b.book).sink("broken").failures, 0);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_message_that_is_refused_holds_up_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let got = dir.path().join("got");
+    let script = format!(
+        "read -r m; case $m in *POISON*) exit 1;; esac; echo $m >> '{}'",
+        got.display()
+    );
+    let b = bench(&format!(
+        "[[sink]]\nname = \"hook\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n"
+    ));
+    for (n, key) in ["POISON-1", "POISON-2", "POISON-3", "POISON-4", "good"]
+        .iter()
+        .enumerate()
+    {
+        let mut finding = Finding::new(Class::Tampering, "k", *key, "m");
+        finding.key = (*key).to_owned();
+        let poll = Poll {
+            findings: vec![finding],
+            ..Poll::default()
+        };
+        held(&b.book).report("t", &poll, 1000 + n as u64);
+    }
+    for now in 1010..1200 {
+        b.deliver(now);
+    }
+    let said = std::fs::read_to_string(&got).unwrap_or_default();
+    assert!(said.contains("\"subject\":\"good\""), "{said}");
+    assert!(said.contains("canary"), "{said}");
 }
 
 #[test]
