@@ -384,3 +384,17 @@ fn wrong_usage_and_configurations_are_2_and_say_what_to_do() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(String::from_utf8(said.out).unwrap().contains("acme/tool"));
 }
+
+#[test]
+fn an_address_at_which_there_is_no_log_is_degraded_from_the_start() {
+    let owner = Owner::new();
+    // A server that answers, and knows nothing of a log.
+    let policy = std::fs::read_to_string(owner.bench.path("policy.toml")).unwrap();
+    let elsewhere = policy.replace(&owner.bench.url, &owner.storage.url);
+    assert_ne!(elsewhere, policy);
+    std::fs::write(owner.bench.path("policy.toml"), elsewhere).unwrap();
+    owner.configure(SINK);
+    let said = owner.ends(4);
+    assert!(said.contains("log-absent"), "{said}");
+    says_no_attack(&said);
+}

@@ -214,6 +214,15 @@ fn a_log_without_the_project_is_no_error_and_one_that_loses_it_is() {
     policy(&bench, "empty.toml", &empty.url);
     let mut task = watch(&bench, "empty.toml", "").remove(0);
     let poll_of_nothing = poll(&mut task);
+    // Without a checkpoint it is no log.
+    assert_eq!(found(&poll_of_nothing), [(Degraded, "log-absent")]);
+    policy(&bench, "other.toml", &bench.url);
+    let text = std::fs::read_to_string(bench.path("other.toml")).unwrap();
+    let at = text.find("\nid = \"").unwrap() + 7;
+    let other = format!("{}{}{}", &text[..at], "7".repeat(64), &text[at + 64..]);
+    std::fs::write(bench.path("other.toml"), other).unwrap();
+    let mut task = watch(&bench, "other.toml", "").remove(0);
+    let poll_of_nothing = poll(&mut task);
     assert!(found(&poll_of_nothing).is_empty() && poll_of_nothing.whole);
 
     // Of nonsense nothing follows but that it is of no use.

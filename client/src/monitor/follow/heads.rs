@@ -71,7 +71,14 @@ impl Heads {
             // A log that nothing is said in yet is no error: a mirror would say no more.
             let never = kept.known.last.is_none() && kept.memory.projects.is_empty();
             if fail.kind == "not-found" && first.is_none() && never {
-                return Ok(None);
+                // That there is a log is shown by its checkpoint: else any server will do.
+                if latest(&self.followed, fetcher, url, None, now)?.is_some() {
+                    return Ok(None);
+                }
+                let why = "there is no log at this address: it shows no checkpoint";
+                return Err(Fail::unchecked("log-absent", why)
+                    .detail("url", url)
+                    .hint("check the policy's url"));
             }
             first.get_or_insert(fail);
         }
