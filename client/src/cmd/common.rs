@@ -327,6 +327,12 @@ fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Fail> {
             .map_err(bad)?;
     }
     file.persist(path).map_err(|e| bad(e.error))?;
+    // The name is durable with the directory; not every system can sync one.
+    if cfg!(unix)
+        && let Ok(directory) = std::fs::File::open(directory)
+    {
+        let _ = directory.sync_all();
+    }
     Ok(())
 }
 

@@ -55,8 +55,7 @@ impl Leaves {
         for url in followed.urls() {
             let fail = match latest(followed, fetcher, url, seen, now) {
                 Ok(Some(checkpoint)) => return Ok(Some((checkpoint, url))),
-                Ok(None) if seen.is_none() && first.is_none() => return Ok(None),
-                Ok(None) => Fail::unchecked("log-absent", "the log shows no checkpoint any more")
+                Ok(None) => Fail::unchecked("log-absent", "the log shows no checkpoint")
                     .detail("url", url)
                     .hint("see the log; something else may be served at its address"),
                 Err(fail) if fail.code == UNTRUSTED => return Err(fail),

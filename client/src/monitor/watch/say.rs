@@ -181,7 +181,8 @@ impl Say<'_> {
                     "add the host to redirect-hosts of this [[watch]] if it is yours; else find out who set the redirect",
                 );
             }
-            if self.seen.hosts.len() < HOSTS {
+            // One that was told of stays unknown: it is told anew when it comes back.
+            if first_time && self.seen.hosts.len() < HOSTS {
                 self.seen.hosts.insert(host);
             }
         }
