@@ -298,6 +298,13 @@ impl Audit<'_> {
         let Some((mut record, start)) = earlier else {
             let mut record = Record::new(origin, options.plain, mirror);
             (record.found, record.findings) = found;
+            if record.found > 0 {
+                // Durable before anything can fail: else reading anew would undo it.
+                let fold = Start::new(origin).fold;
+                record.fold = ledger::hex32(&fold.digest());
+                let kept = table.save(&record, &fold);
+                kept.map_err(|why| seen::unwritable(dir, &why))?;
+            }
             return Ok((table, record, Start::new(origin)));
         };
         let fold = table.fold(&record, dir)?;

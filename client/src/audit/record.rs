@@ -82,6 +82,10 @@ impl Record {
         let ours = |f: &&Found| f.kind != "mirror-differs";
         self.findings = heard.findings.iter().filter(ours).cloned().collect();
         let mirrors = heard.findings.len() - self.findings.len();
+        if mirrors > 0 {
+            // It does not have what was read: with it, all is read again.
+            self.mirror = None;
+        }
         self.found = heard.found - mirrors as u64;
         self.roots
             .extend(at.marks.iter().map(|m| (m.size, hex32(&m.root))));

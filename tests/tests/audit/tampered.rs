@@ -57,11 +57,18 @@ fn what_was_changed_in_storage_is_found_and_stays_out_of_the_mirror() {
     place
         .tiles(&[&["--mirror", "mirror"], &state[..]].concat())
         .sound();
-    // A mirror that has another full tile is not written over, and not called good.
-    change(&place.path("mirror/tile/entries/000"), |b| b[40] ^= 1);
-    place
-        .tiles(&["--mirror", "mirror"])
-        .unsound("mirror-differs");
+    // A mirror that has another full tile is not written over, and not called good: not by the
+    // next run either, which could go on behind it.
+    for path in ["tile/entries/000", "tile/entries/001", "tile/0/001"] {
+        let damaged = place.path("mirror").join(path);
+        change(&damaged, |b| b[40] ^= 1);
+        for _ in 0..3 {
+            place
+                .tiles(&["--mirror", "mirror", "--state", "other"])
+                .unsound("mirror-differs");
+        }
+        change(&damaged, |b| b[40] ^= 1);
+    }
 }
 
 #[test]
@@ -78,6 +85,22 @@ fn what_was_found_is_found_again_until_somebody_decides() {
     assert_eq!(again.json["run"]["notes"][0]["kind"], "found-before");
     // Neither reading it otherwise nor into another mirror undoes it.
     for more in [&["--plain"][..], &[], &["--mirror", "mirror"], &[]] {
+        place
+            .tiles(&[&state[..], more].concat())
+            .unsound("tile-mismatch");
+    }
+    // Nor where that could not read a single bundle: a link to itself cannot be read.
+    #[cfg(unix)]
+    for more in [&["--plain"][..], &[], &["--mirror", "another"]] {
+        let first = place.path("tiles/tile/entries/000");
+        let whole = std::fs::read(&first).unwrap();
+        std::fs::remove_file(&first).unwrap();
+        std::os::unix::fs::symlink("000", &first).unwrap();
+        let said = place.tiles(&[&state[..], more].concat());
+        said.unsound("tile-mismatch");
+        assert!(said.json["run"]["unread"].is_string(), "{said:?}");
+        std::fs::remove_file(&first).unwrap();
+        std::fs::write(&first, whole).unwrap();
         place
             .tiles(&[&state[..], more].concat())
             .unsound("tile-mismatch");
