@@ -29,10 +29,22 @@ pub struct Copied {
 /// # Errors
 /// Exit code 3 where reading fails, 2 where writing does.
 pub fn copy(reader: &mut impl Read, writer: &mut impl Write, limit: u64) -> Result<Copied, Fail> {
+    match copy_part(reader, writer, limit) {
+        (copied, None) => Ok(copied),
+        (_, Some(fail)) => Err(fail),
+    }
+}
+
+/// The same for whom the part that came counts, too: it, and why the rest did not.
+pub(crate) fn copy_part(
+    reader: &mut impl Read,
+    writer: &mut impl Write,
+    limit: u64,
+) -> (Copied, Option<Fail>) {
     let mut hasher = keys::Sha256Stream::new();
     let mut buffer = vec![0_u8; BUFFER];
     let mut size = 0_u64;
-    loop {
+    let (over, fail) = loop {
         // One byte more than may come tells a source of the exact size from a longer one.
         let room = (limit - size).saturating_add(1);
         let wish = usize::try_from(room).unwrap_or(BUFFER).min(BUFFER);
@@ -40,35 +52,28 @@ pub fn copy(reader: &mut impl Read, writer: &mut impl Write, limit: u64) -> Resu
             Ok(n) => n,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(e) => {
-                return Err(Fail::unchecked(
-                    "download-broken",
-                    format!("the download broke off: {e}"),
-                )
-                .hint("try again; nothing was kept"));
+                let message = format!("the download broke off: {e}");
+                let fail = Fail::unchecked("download-broken", message);
+                break (false, Some(fail.hint("try again; nothing was kept")));
             }
         };
         if n == 0 {
-            writer.flush().map_err(|e| unwritable(&e))?;
-            return Ok(Copied {
-                sha256: hasher.finish(),
-                size,
-                over: false,
-            });
+            break (false, writer.flush().err().map(|e| unwritable(&e)));
         }
         let over = n as u64 >= room;
         let keep = if over { n - 1 } else { n };
         let bytes = buffer.get(..keep).unwrap_or_default();
         hasher.update(bytes);
-        writer.write_all(bytes).map_err(|e| unwritable(&e))?;
+        if let Err(e) = writer.write_all(bytes) {
+            break (false, Some(unwritable(&e)));
+        }
         size += keep as u64;
         if over {
-            return Ok(Copied {
-                sha256: hasher.finish(),
-                size,
-                over: true,
-            });
+            break (true, None);
         }
-    }
+    };
+    let sha256 = hasher.finish();
+    (Copied { sha256, size, over }, fail)
 }
 
 fn unwritable(error: &std::io::Error) -> Fail {

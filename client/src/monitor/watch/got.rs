@@ -4,7 +4,7 @@ use super::quarantine::{Account, Quarantine};
 use crate::cmd::common::now;
 use crate::fail::{Fail, visible};
 use crate::fetch::{Ask, Fetcher, Hop, Through};
-use crate::place::{Copied, copy};
+use crate::place::{Copied, copy_part};
 use crate::when::time;
 use ledger::Hash;
 use std::io::{self, Write};
@@ -287,18 +287,9 @@ impl Fetch<'_> {
 impl Bytes {
     /// Reads and hashes at most `limit` bytes, and writes them to `file`.
     pub(super) fn read(body: &mut impl io::Read, limit: u64, file: Option<NamedTempFile>) -> Self {
-        let mut spill = Spill {
-            file,
-            hasher: keys::Sha256Stream::new(),
-            size: 0,
-        };
-        let copied = copy(body, &mut spill, limit);
+        let mut spill = Spill { file };
         // Of what broke off, the part that came counts: a shell would have run it.
-        let (sha256, size) = (spill.hasher.finish(), spill.size);
-        let (over, broken) = match copied {
-            Ok(Copied { over, .. }) => (over, None),
-            Err(fail) => (false, Some(fail)),
-        };
+        let (Copied { sha256, size, over }, broken) = copy_part(body, &mut spill, limit);
         Self {
             sha256,
             size,
@@ -314,14 +305,10 @@ impl Bytes {
 /// anybody from seeing what is served.
 struct Spill {
     file: Option<NamedTempFile>,
-    hasher: keys::Sha256Stream,
-    size: u64,
 }
 
 impl Write for Spill {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
         if let Some(file) = &mut self.file
             && file.write_all(bytes).is_err()
         {
