@@ -203,15 +203,7 @@ impl Memory {
         seen: &SeenCheckpoint,
         proven: &SeenHead,
     ) {
-        let log = self
-            .logs
-            .entry(origin.to_owned())
-            .or_insert_with(|| seen.clone());
-        let view_time = log.view_time.max(seen.view_time);
-        if seen.size > log.size {
-            *log = seen.clone();
-        }
-        log.view_time = view_time;
+        self.learn_checkpoint(origin, seen);
         let head = self
             .projects
             .entry(hex32(project))
@@ -219,6 +211,17 @@ impl Memory {
         if proven.size > head.size {
             *head = proven.clone();
         }
+    }
+
+    /// Takes up a checkpoint that was proven to be of the one history; never goes back.
+    pub(crate) fn learn_checkpoint(&mut self, origin: &str, seen: &SeenCheckpoint) {
+        let log = self.logs.entry(origin.to_owned());
+        let log = log.or_insert_with(|| seen.clone());
+        let view_time = log.view_time.max(seen.view_time);
+        if seen.size > log.size {
+            *log = seen.clone();
+        }
+        log.view_time = view_time;
     }
 }
 

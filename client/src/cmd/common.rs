@@ -191,6 +191,23 @@ fn contact(bundle: &Bundle, project: &ProjectPolicy) -> Option<String> {
     })
 }
 
+/// What a refusal says by itself: its kind, and what was expected and got.
+#[must_use]
+pub(crate) fn refused_words(refused: &Refused) -> Fail {
+    let make = if refused.unchecked() {
+        Fail::unchecked
+    } else {
+        Fail::untrusted
+    };
+    let fail = make(refused.kind().to_owned(), refused.to_string());
+    match refused.differ() {
+        Some(d) => fail
+            .detail("expected", d.expected.clone())
+            .detail("got", d.got.clone()),
+        None => fail,
+    }
+}
+
 /// A verdict of the verifier as a failure. Where it is that the log forked, evidence of that is kept.
 #[must_use]
 pub(crate) fn refused_to_fail(
@@ -213,18 +230,7 @@ pub(crate) fn refused_to_fail_of(
     ours: Against<'_>,
     project: &ProjectPolicy,
 ) -> Fail {
-    let make = if refused.unchecked() {
-        Fail::unchecked
-    } else {
-        Fail::untrusted
-    };
-    let mut fail = make(refused.kind().to_owned(), refused.to_string());
-    if let Some(d) = refused.differ() {
-        fail = fail
-            .detail("expected", d.expected.clone())
-            .detail("got", d.got.clone());
-    }
-    fail = fail
+    let fail = refused_words(refused)
         .detail("project", project.name.clone())
         .detail("log", ours.policy.log.origin.clone());
     let hint = match refused {

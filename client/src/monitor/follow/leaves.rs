@@ -4,7 +4,7 @@
 use super::judge::Judge;
 use super::kept::{Kept, Store};
 use super::reading::{Batch, Reading};
-use super::shown::{connected, latest, remember};
+use super::shown::{connected, latest};
 use super::watched::Watched;
 use super::{Followed, PATIENCE, finding};
 use crate::cmd::history::no_url;
@@ -118,7 +118,8 @@ impl Leaves {
         self.take(kept, batch, poll, now);
         if whole {
             followed.saw(&checkpoint);
-            remember(&mut kept.memory, followed.origin(), &checkpoint);
+            let memory = &mut kept.memory;
+            memory.learn_checkpoint(followed.origin(), &checkpoint);
         }
         let at = Some(checkpoint.view_time).filter(|time| *time > 0);
         max_age(followed.policy.max_age, at, now).map_err(|r| {

@@ -1,10 +1,11 @@
 //! What a log shows: checkpoints, and that one goes on from another, with as few bytes as can be.
 
 use super::Followed;
+use crate::cmd::common::refused_words;
 use crate::cmd::history;
 use crate::fail::{Fail, UNCHECKED, UNTRUSTED};
 use crate::fetch::Fetcher;
-use crate::memory::{Memory, SeenCheckpoint};
+use crate::memory::SeenCheckpoint;
 use crate::policy::Policy;
 use crate::refused::Refused;
 use crate::signed::Signed;
@@ -47,17 +48,15 @@ pub(super) fn as_seen(signed: &Signed, policy: &Policy) -> SeenCheckpoint {
 /// A refusal of something that a server answered. Only two signed checkpoints that contradict
 /// each other are the log's own doing.
 pub(super) fn refused(refused: &Refused, followed: &Followed, url: &str) -> Fail {
-    let make = match refused {
-        Refused::Fork { .. } => Fail::untrusted,
-        _ => Fail::unchecked,
+    let code = match refused {
+        Refused::Fork { .. } => UNTRUSTED,
+        _ => UNCHECKED,
     };
-    let fail = make(refused.kind().to_owned(), refused.to_string()).detail("url", url);
-    let fail = match refused.differ() {
-        Some(d) => fail
-            .detail("expected", d.expected.clone())
-            .detail("got", d.got.clone()),
-        None => fail,
-    };
+    let fail = Fail {
+        code,
+        ..refused_words(refused)
+    }
+    .detail("url", url);
     match refused {
         Refused::Fork { notes, .. } => {
             let fail =
@@ -148,15 +147,4 @@ pub(super) fn proof(fetcher: &Fetcher, address: &str) -> Option<Vec<Hash>> {
     let answer = ledger::json::parse(&bytes).ok()?;
     let list = answer.get("proof").and_then(Value::as_array)?;
     list.iter().map(|h| from_hex32(h.as_str()?)).collect()
-}
-
-/// What a memory should take up of a checkpoint.
-pub(super) fn remember(memory: &mut Memory, origin: &str, seen: &SeenCheckpoint) {
-    let kept = memory.logs.entry(origin.to_owned());
-    let kept = kept.or_insert_with(|| seen.clone());
-    let view_time = kept.view_time.max(seen.view_time);
-    if seen.size > kept.size {
-        *kept = seen.clone();
-    }
-    kept.view_time = view_time;
 }

@@ -2,7 +2,7 @@
 //! it shows us must have had it cosigned.
 
 use super::kept::{Kept, Store};
-use super::shown::{MAX_NOTE, as_seen, connected, latest, refused, remember};
+use super::shown::{MAX_NOTE, as_seen, connected, latest, refused};
 use super::{Followed, PATIENCE, finding};
 use crate::cmd::history::{Tiles, no_url};
 use crate::fail::{Fail, UNCHECKED, UNTRUSTED};
@@ -151,7 +151,7 @@ impl Witness {
         kept.withheld.clear();
         // The larger of them is of one history with all that is known.
         ours.chain([theirs])
-            .for_each(|one| remember(&mut kept.memory, followed.origin(), one));
+            .for_each(|one| kept.memory.learn_checkpoint(followed.origin(), one));
         self.fresh(&cosigned, now)
     }
 

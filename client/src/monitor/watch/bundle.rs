@@ -6,6 +6,8 @@ use super::history::Trust;
 use super::round::Group;
 use super::say::{Say, from_fail};
 use super::{Context, Place, Target};
+use crate::cmd::common::refused_words;
+use crate::cmd::refresh::released;
 use crate::cmd::verify::parse_bundle;
 use crate::fail::Fail;
 use crate::fetch::Ask;
@@ -14,8 +16,7 @@ use crate::policy::{Policy, ProjectPolicy};
 use crate::refused::Refused;
 use crate::verify::{Artifact, Verdict, Wanted, verify};
 use ledger::Hash;
-use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
-use ledger::leaf::Leaf;
+use ledger::bundle::MAX_BUNDLE_BYTES;
 use std::io::Read as _;
 use std::time::Duration;
 
@@ -67,22 +68,8 @@ pub(super) fn check(
         Ok(verdict) => return Ok(verdict.index),
         Err(refused) => refused,
     };
-    let fail = |refused: &Refused| {
-        let make = if refused.unchecked() {
-            Fail::unchecked
-        } else {
-            Fail::untrusted
-        };
-        let mut fail = make(refused.kind(), refused.to_string());
-        if let Some(d) = refused.differ() {
-            fail = fail
-                .detail("expected", d.expected.clone())
-                .detail("got", d.got.clone());
-        }
-        fail
-    };
     let flaw = |class, kind, refused: &Refused| {
-        let why = fail(refused);
+        let why = refused_words(refused);
         Box::new(Flaw { class, kind, why })
     };
     match &refused {
@@ -108,7 +95,7 @@ pub(super) fn check(
         }
         Refused::Digest(_) | Refused::Size(_) | Refused::Version(_) => {
             // A genuine bundle of another release: uploads come one after the other.
-            let other = named(&bundle, of.name);
+            let other = released(&bundle, of.name);
             let genuine = other.is_some_and(|(sha256, size)| {
                 let of = Of {
                     version: None,
@@ -214,16 +201,6 @@ fn small(from: impl std::io::Read) -> std::io::Result<Result<Vec<u8>, Fail>> {
         return Ok(Err(Fail::unchecked("answer-too-large", message)));
     }
     Ok(Ok(bytes))
-}
-
-/// What the release in a bundle says of an artifact.
-fn named(bundle: &Bundle, name: &str) -> Option<(Hash, u64)> {
-    let Ok(Leaf::Statement(leaf)) = Leaf::parse(&bundle.entry.leaf) else {
-        return None;
-    };
-    let subjects = &leaf.statement.subject;
-    let found = subjects.iter().find(|s| s.name == name)?;
-    Some((found.sha256, found.size?))
 }
 
 fn without_ages(
