@@ -107,6 +107,24 @@ pub(crate) fn refuse_special(destination: &Path) -> Result<(), Fail> {
     .hint("give a file's name; `get` writes to standard output with `--output -`"))
 }
 
+/// Opens a file that is one: through no link, and without waiting for whoever writes into a pipe.
+pub(crate) fn open_regular(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        options.custom_flags(flags.bits().cast_signed());
+    }
+    let file = options.open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    Ok(file)
+}
+
 /// A file on its way to its place. Dropped without [`Placed::commit`], it is deleted.
 #[derive(Debug)]
 pub struct Placed {

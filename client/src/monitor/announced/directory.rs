@@ -2,13 +2,14 @@
 
 use crate::fail::visible;
 use crate::monitor::alert::{Class, Finding};
+use crate::place::open_regular;
 use ledger::Hash;
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use ledger::envelope::Envelope;
 use ledger::leaf::Leaf;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -129,26 +130,12 @@ impl Directory {
     }
 }
 
-/// Opens a file; neither follows a link nor waits at a pipe that took its place meanwhile.
-fn open(path: &Path) -> std::io::Result<File> {
-    let mut options = File::options();
-    options.read(true);
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-        options.custom_flags(flags.bits().cast_signed());
-    }
-    options.open(path)
-}
-
 /// The PAE hash of the statement that a file announces.
 fn announced_by(path: &Path, stamp: &Stamp) -> Result<Hash, String> {
-    let file = open(path).map_err(|e| e.to_string())?;
-    // Another may have taken its place, of another sort, too.
+    let file = open_regular(path).map_err(|e| e.to_string())?;
+    // Another may have taken its place.
     let meta = file.metadata().map_err(|e| e.to_string())?;
-    if !meta.is_file() || Stamp::of(&meta) != *stamp {
+    if Stamp::of(&meta) != *stamp {
         return Err("it changed while it was read".into());
     }
     let mut bytes = Vec::new();

@@ -1,6 +1,5 @@
 //! The bundle beside what is served: whether downloaders who verify can use it.
 
-use super::directory::open_regular;
 use super::got::{Way, address, shown};
 use super::history::Trust;
 use super::round::Group;
@@ -12,6 +11,7 @@ use crate::cmd::verify::parse_bundle;
 use crate::fail::Fail;
 use crate::fetch::Ask;
 use crate::monitor::alert::Class;
+use crate::place::open_regular;
 use crate::policy::{Policy, ProjectPolicy};
 use crate::refused::Refused;
 use crate::verify::{Artifact, Verdict, Wanted, verify};

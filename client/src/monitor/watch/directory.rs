@@ -11,10 +11,11 @@ use crate::fail::Fail;
 use crate::monitor::alert::{Class, Finding};
 use crate::monitor::config::{Served, Watch};
 use crate::monitor::task::{Gauge, Poll, Task, directory};
+use crate::place::open_regular;
 use ledger::{from_hex32, hex32};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -187,24 +188,6 @@ fn read(
         noted.stamp.clear();
     }
     round(bytes, began)
-}
-
-/// Opens a file that is one: through no link, and without waiting for whoever writes into a pipe.
-pub(super) fn open_regular(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.read(true);
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::OFlags;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        options.custom_flags(flags.bits().cast_signed());
-    }
-    let file = options.open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    Ok(file)
 }
 
 /// What tells a changed file from an unchanged one.
