@@ -4,18 +4,17 @@
 //! would announce what they put there.
 
 mod directory;
-mod run;
 mod tags;
 
 use super::alert::{Class, Finding};
 use super::config;
+use super::run::{Ended, Output, run};
 use crate::fail::Fail;
 use directory::Directory;
 use ledger::leaf::StatementLeaf;
 use ledger::names::purl_version;
 use ledger::statement::Body;
 use ledger::{API_VERSION, Hash, hex32};
-use run::{Ended, run};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -175,7 +174,7 @@ impl Announced {
         command.args(arguments);
         let question = question(said, pae).to_string().into_bytes();
         let begun = Instant::now();
-        let ended = run(command, question, PATIENCE);
+        let ended = run(command, question, Output::Ignored, PATIENCE);
         self.asked += begun.elapsed();
         let why = match ended {
             Ok(Ended::With(0, _)) => return Some(Answer::Expected("command")),

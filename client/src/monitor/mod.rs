@@ -16,6 +16,7 @@ pub mod config;
 pub mod follow;
 pub mod listen;
 pub mod metrics;
+mod run;
 pub mod service;
 pub mod sinks;
 pub mod task;

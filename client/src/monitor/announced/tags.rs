@@ -4,10 +4,10 @@
 //! configuration could name overridden: who can write there announces, and still runs nothing.
 
 use super::Answer;
-use super::run::{Ended, run};
 use crate::fail::visible;
 use crate::monitor::alert::{Class, Finding};
 use crate::monitor::config;
+use crate::monitor::run::{Ended, Output, run};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Tags {
             command.args(["-c", &format!("gpg.ssh.allowedSignersFile={file}")]);
         }
         command.args(arguments);
-        match run(command, Vec::new(), PATIENCE).map_err(|e| e.to_string())? {
+        match run(command, Vec::new(), Output::Kept, PATIENCE).map_err(|e| e.to_string())? {
             Ended::With(code, said) => Ok((code, said)),
             Ended::Late => Err(format!("git did not end within {} s", PATIENCE.as_secs())),
         }

@@ -1,9 +1,9 @@
 //! A program that is run for each message.
 
 use super::Message;
-use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use crate::monitor::run::{Ended, Output, run as run_program};
+use std::process::Command;
+use std::time::Duration;
 
 /// How long it may take.
 const MOST: Duration = Duration::from_secs(30);
@@ -19,48 +19,16 @@ pub(super) fn run(command: &[String], message: &Message) -> Result<(), String> {
 
 fn run_within(command: &[String], message: &Message, most: Duration) -> Result<(), String> {
     let (program, arguments) = command.split_first().ok_or("no program is given")?;
-    let mut child = Command::new(program)
+    let mut child = Command::new(program);
+    child
         .args(arguments)
-        .env("COUNTERSIGN_MESSAGE", &message.id)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|e| format!("{program}: {e}"))?;
-    let text = format!("{}\n", message.body);
-    let stdin = child.stdin.take();
-    // On its own thread: a program that does not read must not hold up the others for ever.
-    let writer = std::thread::spawn(move || {
-        if let Some(mut stdin) = stdin {
-            // One that needs no more than its exit code to say may close it early.
-            let _ = stdin.write_all(text.as_bytes());
-        }
-    });
-    let ended = wait(&mut child, most);
-    if ended.is_err() {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    match ended? {
-        status if status.success() => {
-            let _ = writer.join();
-            Ok(())
-        }
-        status => Err(format!("{program} ended with {status}")),
-    }
-}
-
-fn wait(child: &mut Child, most: Duration) -> Result<std::process::ExitStatus, String> {
-    let began = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if began.elapsed() >= most => {
-                return Err(format!("it did not end within {} s", most.as_secs()));
-            }
-            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-            Err(e) => return Err(e.to_string()),
-        }
+        .env("COUNTERSIGN_MESSAGE", &message.id);
+    let input = format!("{}\n", message.body).into_bytes();
+    match run_program(child, input, Output::Ignored, most) {
+        Ok(Ended::With(0, _)) => Ok(()),
+        Ok(Ended::With(code, _)) => Err(format!("{program} ended with exit code {code}")),
+        Ok(Ended::Late) => Err(format!("it did not end within {} s", most.as_secs())),
+        Err(e) => Err(format!("{program}: {e}")),
     }
 }
 
@@ -68,6 +36,7 @@ fn wait(child: &mut Child, most: Duration) -> Result<std::process::ExitStatus, S
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::time::Instant;
 
     fn shell(script: &str) -> Vec<String> {
         ["sh", "-c", script].map(str::to_owned).to_vec()

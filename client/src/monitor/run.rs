@@ -16,15 +16,29 @@ pub(super) enum Ended {
     Late,
 }
 
+/// What becomes of a program's standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Output {
+    /// It is kept.
+    Kept,
+    /// Nobody reads it, however much it is.
+    Ignored,
+}
+
 /// Runs `command` to its end, or for as long as it may take.
 pub(super) fn run(
     mut command: Command,
     input: Vec<u8>,
+    output: Output,
     patience: Duration,
 ) -> std::io::Result<Ended> {
+    let stdout = match output {
+        Output::Kept => Stdio::piped(),
+        Output::Ignored => Stdio::null(),
+    };
     command
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(stdout)
         .stderr(Stdio::null());
     let mut child = command.spawn()?;
     let deadline = Instant::now() + patience;
@@ -39,6 +53,9 @@ pub(super) fn run(
             let _ = pipe.take(MOST).read_to_end(&mut bytes);
             send.send(bytes)
         });
+    } else {
+        // Nothing will come.
+        drop(send);
     }
     loop {
         if let Some(status) = child.try_wait()? {
@@ -74,6 +91,7 @@ mod tests {
         let said = run(
             shell("cat; exit 3"),
             b"hello".to_vec(),
+            Output::Kept,
             Duration::from_secs(9),
         );
         assert_eq!(said.unwrap(), Ended::With(3, b"hello".to_vec()));
@@ -82,11 +100,20 @@ mod tests {
         let late = run(
             shell("sleep 60 & sleep 60"),
             vec![0; 1 << 20],
+            Output::Kept,
             Duration::from_millis(200),
         );
         assert_eq!(late.unwrap(), Ended::Late);
         assert!(begun.elapsed() < Duration::from_secs(20));
-        assert!(run(Command::new("/nowhere/x"), Vec::new(), PATIENT).is_err());
+        assert!(
+            run(
+                Command::new("/nowhere/x"),
+                Vec::new(),
+                Output::Ignored,
+                PATIENT
+            )
+            .is_err()
+        );
     }
 
     const PATIENT: Duration = Duration::from_secs(9);
