@@ -6,7 +6,7 @@ mod effect;
 pub(crate) mod replay;
 
 use super::common::learn_head;
-use super::history::no_url;
+use super::history::somewhere;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::memory::{Memory, SeenCheckpoint};
@@ -40,18 +40,30 @@ pub(crate) fn complete(
     project: &ProjectPolicy,
     (state, memory): (&Path, &mut Memory),
 ) -> Result<Complete, Fail> {
+    asked(fetcher, policy, project, state, |from| {
+        let (complete, head) = from.complete(memory)?;
+        let checkpoint = &complete.checkpoint;
+        learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
+        Ok(complete)
+    })
+}
+
+/// Asks the log, or else a mirror, about a project.
+fn asked<T>(
+    fetcher: &Fetcher,
+    policy: &Policy,
+    project: &ProjectPolicy,
+    state: &Path,
+    mut ask: impl FnMut(&Log<'_>) -> Result<T, Fail>,
+) -> Result<T, Fail> {
     somewhere(policy, |url| {
-        let from = Log {
+        ask(&Log {
             fetcher,
             url,
             policy,
             project,
             state,
-        };
-        let (complete, head) = from.complete(memory)?;
-        let checkpoint = &complete.checkpoint;
-        learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
-        Ok(complete)
+        })
     })
 }
 
@@ -75,14 +87,7 @@ pub(crate) fn complete_since(
     known: Option<&Hash>,
     (state, memory): (&Path, &mut Memory),
 ) -> Result<Since, Fail> {
-    somewhere(policy, |url| {
-        let from = Log {
-            fetcher,
-            url,
-            policy,
-            project,
-            state,
-        };
+    asked(fetcher, policy, project, state, |from| {
         let (checkpoint, head) = from.newest(memory)?;
         let hash = head.state.hash();
         let hash = hash.map_err(|e| Fail::unchecked("bad-answer", e.to_string()))?;
@@ -94,22 +99,6 @@ pub(crate) fn complete_since(
         learn_head(state, memory, policy, &project.id, &checkpoint, &head)?;
         Ok(since)
     })
-}
-
-/// Asks the log, or else a mirror.
-fn somewhere<T>(policy: &Policy, mut ask: impl FnMut(&str) -> Result<T, Fail>) -> Result<T, Fail> {
-    let mut first: Option<Fail> = None;
-    for url in policy.log.url.iter().chain(&policy.log.mirrors) {
-        match ask(url.trim_end_matches('/')) {
-            Ok(found) => return Ok(found),
-            // What is signed and contradicts itself is no matter of another server.
-            Err(fail) if fail.code == crate::fail::UNTRUSTED => return Err(fail),
-            Err(fail) => {
-                first.get_or_insert(fail);
-            }
-        }
-    }
-    Err(first.unwrap_or_else(no_url))
 }
 
 /// How a release stands, as of the checkpoint.

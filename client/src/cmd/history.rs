@@ -245,6 +245,28 @@ pub(crate) fn connect(
     Err(fail)
 }
 
+/// Asks the log, or else a mirror. What is signed and contradicts itself is no matter of another
+/// server.
+///
+/// # Errors
+/// The first failure, or one of exit code 1.
+pub(crate) fn somewhere<'p, T>(
+    policy: &'p Policy,
+    mut ask: impl FnMut(&'p str) -> Result<T, Fail>,
+) -> Result<T, Fail> {
+    let mut first: Option<Fail> = None;
+    for url in policy.log.url.iter().chain(&policy.log.mirrors) {
+        match ask(url.trim_end_matches('/')) {
+            Ok(found) => return Ok(found),
+            Err(fail) if fail.code == crate::fail::UNTRUSTED => return Err(fail),
+            Err(fail) => {
+                first.get_or_insert(fail);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(no_url))
+}
+
 /// The policy says nowhere whom to ask.
 pub(crate) fn no_url() -> Fail {
     Fail::usage("no-log-url", "the policy names no log URL")

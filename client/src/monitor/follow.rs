@@ -153,6 +153,39 @@ impl Followed {
         }
     }
 
+    /// Two trees of one size, of which both were signed.
+    fn forked(&self, what: String, one: &SeenCheckpoint, other: &SeenCheckpoint) -> Fail {
+        let fail = Fail::untrusted("fork", what)
+            .hint("keep both checkpoints and publish them: they prove that the log lied");
+        let notes = (one.checkpoint.as_str(), other.checkpoint.as_str());
+        self.ours().of_one_size(notes, fail)
+    }
+
+    /// Seconds between two polls that count as time that passed: the monitor itself may have
+    /// stood still.
+    fn most_between(&self) -> u64 {
+        (2 * self.every).max(600)
+    }
+
+    /// What is said of a checkpoint that was proven, with leaves that are still to be read.
+    fn gauges(&self, checkpoint: &SeenCheckpoint, left: u64) -> [Gauge; 3] {
+        [
+            self.gauge("log_size_leaves", "Leaves of the newest checkpoint that was proven.", checkpoint.size),
+            self.gauge("log_view_time_seconds", "When the policy's witnesses saw the newest checkpoint, Unix seconds; 0 without witnesses.", checkpoint.view_time),
+            self.lag(left),
+        ]
+    }
+
+    fn lag(&self, leaves: u64) -> Gauge {
+        let help = "Leaves that are committed to and not read yet.";
+        self.gauge("log_lag_leaves", help, leaves)
+    }
+
+    fn received(&self, fetcher: &Fetcher) -> Gauge {
+        let help = "Bytes that the last poll received.";
+        self.gauge("poll_received_bytes", help, fetcher.received())
+    }
+
     fn gauge(&self, name: &'static str, help: &'static str, value: u64) -> Gauge {
         #[allow(
             clippy::cast_precision_loss,

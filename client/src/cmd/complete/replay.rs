@@ -108,16 +108,17 @@ impl Log<'_> {
     /// # Errors
     /// As [`Log::complete`].
     pub(super) fn newest(&self, memory: &Memory) -> Result<(SeenCheckpoint, SeenHead), Fail> {
+        let now = now();
         let ProvenHead {
             first,
             checkpoint,
             seen: head,
             ..
-        } = self.proven_head(memory, now())?;
+        } = self.proven_head(memory, now)?;
         let log = &self.policy.log;
         let seen = memory.logs.get(&log.origin);
         history::check(self.fetcher, self.ours(), seen, &first, &checkpoint)?;
-        self.new_enough(&checkpoint, memory, now())?;
+        self.new_enough(&checkpoint, memory, now)?;
         Ok((checkpoint, head))
     }
 

@@ -103,12 +103,7 @@ impl Heads {
             left,
         } = seen;
         followed.saw(&checkpoint);
-        let (size, at) = (checkpoint.size, checkpoint.view_time);
-        poll.gauges.extend([
-            followed.gauge("log_size_leaves", "Leaves of the newest checkpoint that was proven.", size),
-            followed.gauge("log_view_time_seconds", "When the policy's witnesses saw the newest checkpoint, Unix seconds; 0 without witnesses.", at),
-            followed.gauge("log_lag_leaves", "Leaves that are committed to and not read yet.", left),
-        ]);
+        poll.gauges.extend(followed.gauges(&checkpoint, left));
         self.judge(&mut kept, poll, now, &new);
         (poll.whole, poll.again) = (left == 0, left > 0);
         self.store.end(kept);
@@ -172,10 +167,7 @@ impl Task for Heads {
                 self.store.end(kept);
             }
         }
-        let bytes = fetcher.received();
-        let help = "Bytes that the last poll received.";
-        let gauge = self.followed.gauge("poll_received_bytes", help, bytes);
-        poll.gauges.push(gauge);
+        poll.gauges.push(self.followed.received(&fetcher));
         poll
     }
 
@@ -199,7 +191,7 @@ impl Heads {
             kept.withheld.pause();
             return fail;
         }
-        let most = (2 * self.followed.every).max(600);
+        let most = self.followed.most_between();
         let seconds = kept.withheld.running(now, most);
         let fail = fail.detail("seconds so far", seconds.to_string());
         if seconds < self.followed.unreadable_after {

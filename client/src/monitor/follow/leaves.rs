@@ -7,7 +7,7 @@ use super::reading::{Batch, Reading};
 use super::shown::{connected, latest};
 use super::watched::Watched;
 use super::{Followed, PATIENCE, finding};
-use crate::cmd::history::no_url;
+use crate::cmd::history::somewhere;
 use crate::fail::{Fail, UNCHECKED, UNTRUSTED};
 use crate::fetch::Fetcher;
 use crate::memory::SeenCheckpoint;
@@ -41,29 +41,24 @@ impl Leaves {
         }
     }
 
-    /// The newest checkpoint that the log, or else a mirror, shows, and the server that does;
-    /// `None` where there never was one.
+    /// The newest checkpoint that the log, or else a mirror, shows, and the server that does.
     fn checkpoint(
         &self,
         kept: &Kept,
         fetcher: &Fetcher,
         now: u64,
-    ) -> Result<Option<(SeenCheckpoint, &str)>, Fail> {
+    ) -> Result<(SeenCheckpoint, &str), Fail> {
         let followed = &self.followed;
         let seen = kept.memory.logs.get(followed.origin());
-        let mut first: Option<Fail> = None;
-        for url in followed.urls() {
-            let fail = match latest(followed, fetcher, url, seen, now) {
-                Ok(Some(checkpoint)) => return Ok(Some((checkpoint, url))),
-                Ok(None) => Fail::unchecked("log-absent", "the log shows no checkpoint")
+        somewhere(&followed.policy, |url| {
+            let shown = latest(followed, fetcher, url, seen, now)?;
+            let shown = shown.ok_or_else(|| {
+                Fail::unchecked("log-absent", "the log shows no checkpoint")
                     .detail("url", url)
-                    .hint("see the log; something else may be served at its address"),
-                Err(fail) if fail.code == UNTRUSTED => return Err(fail),
-                Err(fail) => fail,
-            };
-            first.get_or_insert(fail);
-        }
-        Err(first.unwrap_or_else(no_url))
+                    .hint("see the log; something else may be served at its address")
+            })?;
+            Ok((shown, url))
+        })
     }
 
     /// Looks, and says whether all was read.
@@ -75,9 +70,7 @@ impl Leaves {
         now: u64,
     ) -> Result<bool, Fail> {
         let begun = Instant::now();
-        let Some((checkpoint, url)) = self.checkpoint(kept, fetcher, now)? else {
-            return Ok(true);
-        };
+        let (checkpoint, url) = self.checkpoint(kept, fetcher, now)?;
         let (url, followed) = (url.to_owned(), Arc::clone(&self.followed));
         let seen = kept.memory.logs.get(followed.origin()).cloned();
         self.gauges(&checkpoint, kept, poll);
@@ -134,14 +127,13 @@ impl Leaves {
     }
 
     fn gauges(&self, checkpoint: &SeenCheckpoint, kept: &Kept, poll: &mut Poll) {
-        let (followed, size) = (&self.followed, checkpoint.size);
-        let left = size.saturating_sub(kept.read.size());
-        poll.gauges.extend([
-            followed.gauge("log_size_leaves", "Leaves of the newest checkpoint that was proven.", size),
-            followed.gauge("log_view_time_seconds", "When the policy's witnesses saw the newest checkpoint, Unix seconds; 0 without witnesses.", checkpoint.view_time),
-            followed.gauge("log_lag_leaves", "Leaves that are committed to and not read yet.", left),
-            followed.gauge("log_unknown_leaves", "Leaves of kinds that this version does not know.", kept.unknown),
-        ]);
+        let left = checkpoint.size.saturating_sub(kept.read.size());
+        let help = "Leaves of kinds that this version does not know.";
+        let unknown = self
+            .followed
+            .gauge("log_unknown_leaves", help, kept.unknown);
+        let known = self.followed.gauges(checkpoint, left);
+        poll.gauges.extend(known.into_iter().chain([unknown]));
     }
 
     /// What a log signed and does not show becomes suspicious with time.
@@ -149,7 +141,7 @@ impl Leaves {
         if fail.code == UNTRUSTED {
             return fail;
         }
-        let most = (2 * self.followed.every).max(600);
+        let most = self.followed.most_between();
         let seconds = kept.withheld.running(now, most);
         let fail = fail
             .detail("checkpoint", at.checkpoint.trim_end())
@@ -255,10 +247,7 @@ impl Task for Leaves {
             }
         }
         self.store.end(kept);
-        let help = "Bytes that the last poll received.";
-        let bytes = fetcher.received();
-        let gauge = self.followed.gauge("poll_received_bytes", help, bytes);
-        poll.gauges.push(gauge);
+        poll.gauges.push(self.followed.received(&fetcher));
         poll
     }
 

@@ -223,8 +223,5 @@ fn same_size(
         "the log has shown two different trees of size {}",
         seen.size
     );
-    let fail = Fail::untrusted("fork", what)
-        .hint("keep both checkpoints and publish them: they prove that the log lied");
-    let notes = (seen.checkpoint.as_str(), shown.checkpoint.as_str());
-    Err(followed.ours().of_one_size(notes, fail))
+    Err(followed.forked(what, seen, shown))
 }

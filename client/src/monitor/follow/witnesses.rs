@@ -4,7 +4,7 @@
 use super::kept::{Kept, Store};
 use super::shown::{MAX_NOTE, as_seen, connected, latest, refused};
 use super::{Followed, PATIENCE, finding};
-use crate::cmd::history::{Tiles, no_url};
+use crate::cmd::history::{Tiles, somewhere};
 use crate::fail::{Fail, UNCHECKED, UNTRUSTED};
 use crate::fetch::Fetcher;
 use crate::memory::SeenCheckpoint;
@@ -89,17 +89,10 @@ impl Witness {
         fetcher: &Fetcher,
         now: u64,
     ) -> Result<(Option<SeenCheckpoint>, &str), Fail> {
-        let mut first: Option<Fail> = None;
-        for url in self.followed.urls() {
-            match latest(&self.followed, fetcher, url, seen, now) {
-                Ok(shown) => return Ok((shown, url)),
-                Err(fail) if fail.code == UNTRUSTED => return Err(fail),
-                Err(fail) => {
-                    first.get_or_insert(fail);
-                }
-            }
-        }
-        Err(first.unwrap_or_else(no_url))
+        somewhere(&self.followed.policy, |url| {
+            let shown = latest(&self.followed, fetcher, url, seen, now)?;
+            Ok((shown, url))
+        })
     }
 
     fn look(
@@ -133,9 +126,7 @@ impl Witness {
         let lag = theirs
             .size
             .saturating_sub(shown.as_ref().map_or(0, |s| s.size));
-        let help = "Leaves that are committed to and not read yet.";
-        poll.gauges
-            .push(followed.gauge("log_lag_leaves", help, lag));
+        poll.gauges.push(followed.lag(lag));
         let mut linked = ours.clone().try_for_each(|one| {
             if one.size == theirs.size && one.root != theirs.root {
                 return Err(self.forked(one, theirs));
@@ -167,10 +158,7 @@ impl Witness {
             "the log has had another tree of size {} cosigned than it shows",
             theirs.size
         );
-        let fail = Fail::untrusted("fork", what)
-            .hint("keep both checkpoints and publish them: they prove that the log lied");
-        let notes = (one.checkpoint.as_str(), theirs.checkpoint.as_str());
-        self.followed.ours().of_one_size(notes, fail)
+        self.followed.forked(what, one, theirs)
     }
 
     /// The last leaves of a tree that the log does not show a checkpoint of can be read.
@@ -196,7 +184,7 @@ impl Witness {
         if fail.code == UNTRUSTED {
             return Err(fail);
         }
-        let most = (2 * self.followed.every).max(600);
+        let most = self.followed.most_between();
         let begins = kept.withheld == super::timer::Timer::default();
         let seconds = kept.withheld.running(now, most);
         if begins {
@@ -272,10 +260,7 @@ impl Task for Witness {
             }
         }
         self.store.end(kept);
-        let help = "Bytes that the last poll received.";
-        let bytes = fetcher.received();
-        let gauge = self.followed.gauge("poll_received_bytes", help, bytes);
-        poll.gauges.push(gauge);
+        poll.gauges.push(self.followed.received(&fetcher));
         poll
     }
 
