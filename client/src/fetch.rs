@@ -74,7 +74,7 @@ impl Fetcher {
     /// # Errors
     /// Exit code 2 where `ca_file` cannot be read or has no certificate.
     pub fn new(ca_file: Option<&Path>) -> Result<Self, Fail> {
-        Self::with(ca_file, RESPONSE, None)
+        Self::with(ca_file, RESPONSE, IDLE)
     }
 
     /// The same for whoever looks at what is served: each request has a connection of its own,
@@ -83,10 +83,10 @@ impl Fetcher {
     /// # Errors
     /// As [`Fetcher::new`].
     pub fn observer(ca_file: Option<&Path>) -> Result<Self, Fail> {
-        Self::with(ca_file, LOOK, Some(0))
+        Self::with(ca_file, LOOK, 0)
     }
 
-    fn with(ca_file: Option<&Path>, response: Duration, idle: Option<usize>) -> Result<Self, Fail> {
+    fn with(ca_file: Option<&Path>, response: Duration, idle: usize) -> Result<Self, Fail> {
         let roots = match ca_file {
             Some(path) => read_roots(path)?,
             None => RootCerts::PlatformVerifier,
@@ -103,15 +103,11 @@ impl Fetcher {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
             .max_redirects(MAX_REDIRECTS)
-            .max_idle_connections(IDLE)
-            .max_idle_connections_per_host(IDLE)
+            .max_idle_connections(idle)
+            .max_idle_connections_per_host(idle)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(response))
             .timeout_per_read(Some(STALL));
-        let config = match idle {
-            Some(most) => config.max_idle_connections(most),
-            None => config,
-        };
         Ok(Self {
             agent: config.build().into(),
             received: Arc::default(),
@@ -172,24 +168,12 @@ impl Fetcher {
                 .timeout_global(self.left(&from)?)
                 .build();
             let response = request.call().map_err(|e| failed(&from, &e))?;
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+            if !is_redirect(response.status().as_u16()) {
                 return Ok((response, from));
             }
             let location = response.headers().get(http::header::LOCATION);
             let to = location.and_then(|l| l.to_str().ok()).unwrap_or_default();
-            let next = resolve(&from, to).ok_or_else(|| {
-                Fail::unchecked(
-                    "bad-redirect",
-                    "the server redirects to no http or https address",
-                )
-                .detail("url", from.as_str())
-                .detail("redirect", to.chars().take(400).collect::<String>())
-                .hint("check the address; something else may be served there")
-            })?;
-            if is_https(&from) && !is_https(&next) {
-                return Err(failed(&from, &ureq::Error::RequireHttpsOnly(next)));
-            }
-            from = next;
+            from = redirected(&from, to)?;
         }
         Err(failed(url, &ureq::Error::TooManyRedirects))
     }
@@ -382,9 +366,38 @@ fn resolve(from: &str, location: &str) -> Option<String> {
         let directory = path.rfind('/').and_then(|i| path.get(..i)).unwrap_or(host);
         format!("{scheme}://{directory}/{location}")
     };
-    let uri: http::Uri = to.parse().ok()?;
+    is_web(&to).then_some(to)
+}
+
+/// Whether this is an http or https address with a host.
+pub(crate) fn is_web(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return false;
+    };
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
-    (web && uri.host().is_some_and(|h| !h.is_empty())).then_some(to)
+    web && uri.host().is_some_and(|host| !host.is_empty())
+}
+
+/// Whether an answer of this status leads elsewhere.
+fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
+/// Where a redirect leads, unless that is no such address, or an insecure one from a secure one.
+fn redirected(from: &str, to: &str) -> Result<String, Fail> {
+    let next = resolve(from, to).ok_or_else(|| {
+        Fail::unchecked(
+            "bad-redirect",
+            "the server redirects to no http or https address",
+        )
+        .detail("url", from)
+        .detail("redirect", to.chars().take(400).collect::<String>())
+        .hint("check the address; something else may be served there")
+    })?;
+    if is_https(from) && !is_https(&next) {
+        return Err(failed(from, &ureq::Error::RequireHttpsOnly(next)));
+    }
+    Ok(next)
 }
 
 /// A read that failed in the middle, as a failure.

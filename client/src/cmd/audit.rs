@@ -3,7 +3,7 @@
 use super::common::{PolicyArgs, load_policy, log_url, now};
 use crate::audit::{Address, Options, Place};
 use crate::fail::{Fail, UNTRUSTED, visible};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, is_web};
 use clap::Args;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -97,11 +97,7 @@ pub fn run(args: &AuditArgs) -> Result<(), Fail> {
 
 /// What is no address is wrong usage, and no network that fails.
 fn address(url: &str) -> Result<String, Fail> {
-    let uri: Option<ureq::http::Uri> = url.parse().ok();
-    let web = uri.is_some_and(|u| {
-        matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some_and(|h| !h.is_empty())
-    });
-    if web {
+    if is_web(url) {
         return Ok(url.to_owned());
     }
     Err(

@@ -1,7 +1,7 @@
 //! Fetching as another client would, and telling all of what was answered: for whoever watches
 //! what is served, and must be able to show it.
 
-use super::{Download, Fetcher, MAX_REDIRECTS, failed, is_https, resolve};
+use super::{Download, Fetcher, MAX_REDIRECTS, failed, is_https, is_redirect, redirected};
 use crate::fail::Fail;
 use std::time::{Duration, Instant};
 use ureq::http::{HeaderMap, header};
@@ -130,7 +130,7 @@ impl Fetcher {
                 status,
                 headers: told(response.headers()),
             });
-            if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+            if !is_redirect(status) {
                 let (body, length) = self.open(response);
                 return Ok(Answer {
                     status,
@@ -189,18 +189,7 @@ fn next(from: &str, to: &str, nth: usize) -> Result<String, Fail> {
     if nth > MAX_REDIRECTS as usize {
         return Err(failed(from, &ureq::Error::TooManyRedirects));
     }
-    let next = resolve(from, to).ok_or_else(|| {
-        Fail::unchecked(
-            "bad-redirect",
-            "the server redirects to no http or https address",
-        )
-        .detail("url", from)
-        .detail("redirect", to.chars().take(400).collect::<String>())
-    })?;
-    if is_https(from) && !is_https(&next) {
-        return Err(failed(from, &ureq::Error::RequireHttpsOnly(next)));
-    }
-    Ok(next)
+    redirected(from, to)
 }
 
 fn told(headers: &HeaderMap) -> Vec<(String, String)> {
