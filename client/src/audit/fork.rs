@@ -6,10 +6,8 @@ use super::source::{Log, Served};
 use crate::cmd::history::Against;
 use ledger::Hash;
 use ledger::evidence::{Between, Evidence};
-use std::path::PathBuf;
 use tlog::proof::verify_consistency;
 use tlog::tree::{prove_consistency, root_from_tiles};
-use tlog::vkey::VerifierKey;
 
 /// What two checkpoints are to each other.
 pub(crate) enum Pair {
@@ -53,16 +51,6 @@ pub(crate) fn compare(
 }
 
 fn evidence(ours: Against<'_>, older: &Point, newer: &Point, between: Option<Between>) -> Pair {
-    let witnesses = ours.policy.witnesses.witnesses().iter();
-    let witnesses: Vec<VerifierKey> = witnesses.map(|w| w.key.clone()).collect();
-    let notes = (older.note.as_str(), newer.note.as_str());
-    match Evidence::make(notes, between, &ours.policy.log.vkeys, &witnesses) {
-        Ok(evidence) => Pair::Fork(Box::new(evidence)),
-        Err(_) => Pair::Unknown,
-    }
-}
-
-/// Where the evidence was kept, if it could be.
-pub(crate) fn keep(ours: Against<'_>, evidence: &Evidence) -> Option<PathBuf> {
-    ours.save(evidence)
+    let evidence = ours.make((&older.note, &newer.note), between);
+    evidence.map_or(Pair::Unknown, |e| Pair::Fork(Box::new(e)))
 }

@@ -47,7 +47,7 @@ impl Audit<'_> {
     }
 
     pub(super) fn forked(&mut self, point: &Point, evidence: Option<&Evidence>, why: &str) {
-        let kept = evidence.and_then(|e| fork::keep(self.ours, e));
+        let kept = evidence.and_then(|e| self.ours.save(e));
         let (size, from) = (point.checkpoint.size, point.from);
         let what = match &kept {
             Some(_) => "the evidence is kept".to_owned(),

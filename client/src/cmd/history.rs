@@ -119,13 +119,10 @@ impl Against<'_> {
         } else {
             (two, one)
         };
-        let log = &self.policy.log;
-        let witnesses = self.policy.witnesses.witnesses().iter();
-        let witnesses: Vec<VerifierKey> = witnesses.map(|w| w.key.clone()).collect();
-        let make = |between| Evidence::make(notes, between, &log.vkeys, &witnesses).ok();
         if old.size == new.size {
-            return make(None);
+            return self.make(notes, None);
         }
+        let log = &self.policy.log;
         let fetcher = fetcher?;
         // From the tiles of the newer tree: who serves them does not matter, the proof is valid.
         log.url.iter().chain(&log.mirrors).find_map(|url| {
@@ -133,8 +130,15 @@ impl Against<'_> {
             let tiles = Tiles { fetcher, url };
             let root = root_from_tiles(old.size, &tiles).ok()?;
             let consistency = prove_consistency(old.size, new.size, &tiles).ok()?;
-            make(Some(Between { consistency, root }))
+            self.make(notes, Some(Between { consistency, root }))
         })
+    }
+
+    /// Evidence that the policy's log signed both notes; `None` where they prove nothing.
+    pub(crate) fn make(&self, notes: (&str, &str), between: Option<Between>) -> Option<Evidence> {
+        let witnesses = self.policy.witnesses.witnesses().iter();
+        let witnesses: Vec<VerifierKey> = witnesses.map(|w| w.key.clone()).collect();
+        Evidence::make(notes, between, &self.policy.log.vkeys, &witnesses).ok()
     }
 
     /// Keeps it; `None` where it cannot be written.

@@ -128,9 +128,6 @@ impl Task for AddressTask {
     }
 
     fn commit(&mut self) -> Result<(), Fail> {
-        match self.after.take() {
-            Some(mut progress) => progress.save(&self.directory),
-            None => Ok(()),
-        }
+        Progress::commit(&mut self.after, &self.directory)
     }
 }

@@ -3,7 +3,7 @@
 use super::got::{Bytes, Got, Marks, shown};
 use super::history::Trust;
 use super::known::Verdict;
-use super::progress::{File as Remembered, Seen};
+use super::progress::{File as Remembered, Progress, Seen};
 use super::round::Round;
 use super::{Context, Place, Shared, Target, dedupe, load};
 use crate::cmd::common::now as clock;
@@ -33,7 +33,7 @@ pub(super) struct DirectoryTask {
     root: PathBuf,
     context: Context,
     directory: PathBuf,
-    after: Option<super::Progress>,
+    after: Option<Progress>,
 }
 
 /// What is in a directory.
@@ -334,9 +334,6 @@ impl Task for DirectoryTask {
     }
 
     fn commit(&mut self) -> Result<(), Fail> {
-        match self.after.take() {
-            Some(mut progress) => progress.save(&self.directory),
-            None => Ok(()),
-        }
+        Progress::commit(&mut self.after, &self.directory)
     }
 }

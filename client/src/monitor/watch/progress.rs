@@ -143,6 +143,17 @@ impl Progress {
         Ok(progress)
     }
 
+    /// Makes durable what a poll came to, once.
+    ///
+    /// # Errors
+    /// As [`Progress::save`].
+    pub(super) fn commit(after: &mut Option<Self>, directory: &Path) -> Result<(), Fail> {
+        match after.take() {
+            Some(mut progress) => progress.save(directory),
+            None => Ok(()),
+        }
+    }
+
     /// Writes it, durable when it returns.
     ///
     /// # Errors
