@@ -201,7 +201,8 @@ impl Proxy {
 }
 
 /// A GET by hand: status and body.
-fn get(host: &str, path: &str) -> (String, Vec<u8>) {
+#[must_use]
+pub fn get(host: &str, path: &str) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(host).unwrap();
     write!(
         stream,

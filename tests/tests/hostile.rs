@@ -3,12 +3,13 @@
 //! nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use countersign_tests::bench::get;
 use countersign_tests::hostile::{
     Answer, ENDLESS, Hostile, announced, certificate, endless, redirect, whole,
 };
 use countersign_tests::{Process, Said, binary, run};
-use std::io::{Read as _, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -137,17 +138,7 @@ fn genuine() -> &'static Genuine {
 
 /// The body of an answer, by hand.
 fn fetch(url: &str, path: &str) -> Vec<u8> {
-    let host = url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let head = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
-    answer.split_off(head + 4)
+    get(url.strip_prefix("http://").unwrap(), path).1
 }
 
 /// A downloader's directory: a policy, and `down/` with a file of an earlier day in it.
@@ -817,22 +808,8 @@ fn hostile_publish(dir: &Path, log: &str) -> Said {
 #[test]
 #[ignore = "waits for the client's timeout of two minutes"]
 fn dripping_headers_are_left_in_time() {
-    let bench = Bench::new();
-    let server = Hostile::new(|_, out| {
-        out.write_all(b"HTTP/1.1 200 OK\r\n")?;
-        loop {
-            out.write_all(b"X")?;
-            out.flush()?;
-            std::thread::sleep(Duration::from_secs(1));
-        }
-    });
-    let mut command = program("countersign", bench.dir.path());
-    command.args(["get", &format!("{}/big", server.url), "-o", "down/file"]);
-    command.args(["--policy", "policy.toml", "--version", "1.0"]);
-    let start = Instant::now();
-    let said = run(command).unwrap();
-    bench.check(&said, 3, &["unreachable"]);
-    assert!(start.elapsed() < Duration::from_secs(150));
+    let took = dripped("HTTP/1.1 200 OK\r\n", b"X", "unreachable");
+    assert!(took < Duration::from_secs(150));
 }
 
 /// A document whose bytes come one a second ends with the time that a whole one has (`SMALL_BODY`,
@@ -840,11 +817,18 @@ fn dripping_headers_are_left_in_time() {
 #[test]
 #[ignore = "waits for the client's timeout of two minutes"]
 fn a_dripping_document_is_left_in_time() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+    let took = dripped(head, b" ", "download-broken");
+    assert!(took > Duration::from_secs(100) && took < Duration::from_secs(150));
+}
+
+/// Gets from a server that goes on with `drop` each second, which fails so; how long it took.
+fn dripped(head: &'static str, drop: &'static [u8], kind: &str) -> Duration {
     let bench = Bench::new();
-    let server = Hostile::new(|_, out| {
-        out.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")?;
+    let server = Hostile::new(move |_, out| {
+        out.write_all(head.as_bytes())?;
         loop {
-            out.write_all(b" ")?;
+            out.write_all(drop)?;
             out.flush()?;
             std::thread::sleep(Duration::from_secs(1));
         }
@@ -854,9 +838,8 @@ fn a_dripping_document_is_left_in_time() {
     command.args(["--policy", "policy.toml", "--version", "1.0"]);
     let start = Instant::now();
     let said = run(command).unwrap();
-    bench.check(&said, 3, &["download-broken"]);
-    let took = start.elapsed();
-    assert!(took > Duration::from_secs(100) && took < Duration::from_secs(150));
+    bench.check(&said, 3, &[kind]);
+    start.elapsed()
 }
 
 #[test]

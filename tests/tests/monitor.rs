@@ -2,11 +2,11 @@
 //! real sinks; killed, restarted, acknowledged (docs/monitoring.md).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use countersign_tests::bench::{Bench, bench};
+use countersign_tests::bench::{Bench, bench, get};
 use countersign_tests::{Process, Said, Storage, binary};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -342,16 +342,8 @@ fn receive(listener: TcpListener) -> Receiver<(String, Value)> {
 }
 
 fn fetch(url: &str, path: &str) -> String {
-    let host = url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    let (_, body) = get(url.strip_prefix("http://").unwrap(), path);
+    String::from_utf8(body).unwrap()
 }
 
 #[test]

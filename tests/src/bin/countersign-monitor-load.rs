@@ -4,12 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use clap::Parser;
-use countersign_tests::bench::{Bench, bench};
+use countersign_tests::bench::{Bench, bench, get};
 use countersign_tests::{Process, Storage, binary};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -212,16 +210,8 @@ fn peak(pid: u32) -> String {
 }
 
 fn metrics(url: &str) -> String {
-    let host = url.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(host).unwrap();
-    write!(
-        stream,
-        "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let (_, body) = get(url.strip_prefix("http://").unwrap(), "/metrics");
+    String::from_utf8(body).unwrap()
 }
 
 /// The values of a metric by its labels.
