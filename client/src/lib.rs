@@ -38,6 +38,7 @@ pub mod memory;
 pub mod monitor;
 pub mod place;
 pub mod policy;
+pub mod receipt;
 pub mod refused;
 mod signed;
 mod standing;

@@ -11,7 +11,9 @@ pub mod weak;
 pub mod words;
 
 use ledger::Hash;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use tlog::vkey::VerifierKey;
 
 /// Why a policy cannot be used. Always exit code 2: no verdict can come of it.
@@ -42,6 +44,12 @@ pub enum PolicyError {
     /// The checkpoint floor is not a checkpoint of this log.
     #[error("policy: checkpoint-floor: {0}")]
     Floor(String),
+    /// Nothing to write receipts to, or no name for the host.
+    #[error("policy: receipts: {0}")]
+    Receipts(String),
+    /// A pattern that no variable's name has.
+    #[error("policy: run.environment: {0:?} is no variable's name, nor a pattern of such")]
+    Environment(String),
 }
 
 impl PolicyError {
@@ -57,6 +65,8 @@ impl PolicyError {
             Self::Project(_) => "policy-project",
             Self::AgeWithoutQuorum(_) => "policy-age-without-quorum",
             Self::Floor(_) => "policy-checkpoint-floor",
+            Self::Receipts(_) => "policy-receipts",
+            Self::Environment(_) => "policy-run-environment",
         }
     }
 }
@@ -115,6 +125,34 @@ pub struct Policy {
     pub min_age: Option<u64>,
     /// Seconds that the view may be old.
     pub max_age: Option<u64>,
+    /// What is written down of what is trusted.
+    pub receipts: ReceiptsPolicy,
+    /// What `run` hands over.
+    pub run: RunPolicy,
+    /// SHA-256 of the file that it was read from; what receipts name it by.
+    pub digest: Hash,
+}
+
+/// Where receipts go (docs/formats.md, "Receipts").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ReceiptsPolicy {
+    /// The file that they are appended to; without it none are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// What this machine or job is called in them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+}
+
+/// What `run` hands to what it runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RunPolicy {
+    /// Patterns of names of environment variables (`*` matches any run of characters); all others
+    /// are withheld. Absent: none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Vec<String>>,
 }
 
 /// Reads log vkeys: of `origin`, of a type that signs checkpoints, none twice.
@@ -214,7 +252,7 @@ impl Policy {
 }
 
 /// Whether `pattern`, where `*` stands for any run of characters, matches all of `name`.
-fn glob(pattern: &str, name: &str) -> bool {
+pub(crate) fn glob(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(first) = parts.next() else {
         return false;

@@ -4,9 +4,11 @@
 use super::cached::CacheArgs;
 use super::common::PolicyArgs;
 use super::prepared::Prepared;
+use super::receipts::ReceiptArgs;
 use super::verify::verdict_json;
 use crate::fail::Fail;
 use crate::place::{Placed, copy};
+use crate::receipt::Command;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +43,9 @@ pub struct FetchArgs {
     /// Whether bundles are cached.
     #[command(flatten)]
     pub cache: CacheArgs,
+    /// Whether a receipt is written.
+    #[command(flatten)]
+    pub receipts: ReceiptArgs,
 }
 
 /// Arguments of `get`.
@@ -93,6 +98,7 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
         .map_err(|f| prepared.keep(Some(placed.path()), f))?;
     // First remembered, then placed: where nothing can be remembered at all, nothing is placed.
     prepared.learn(&verdict)?;
+    prepared.receipt(Command::Get, &verdict, &copied, None)?;
     if to_stdout {
         // The bytes are hashed again on their way out: what is written is what was verified.
         let mut file = placed.reopen()?;

@@ -11,6 +11,7 @@ use super::common::{load_memory, load_policy, now, refused_to_fail, remember, st
 use super::complete::{Release, complete};
 use super::get::FetchArgs;
 use super::learn::learn_shown;
+use super::receipts::Trusted;
 use super::refresh::{released, take_up};
 use super::verify::{parse_bundle, verdict_line};
 use crate::fail::Fail;
@@ -18,6 +19,7 @@ use crate::fetch::Fetcher;
 use crate::memory::{Memory, release_key};
 use crate::place::Copied;
 use crate::policy::{Policy, ProjectPolicy};
+use crate::receipt::Command;
 use crate::refused::{Refused, differ};
 use crate::verify::{Artifact, Verdict, Wanted};
 use ledger::Hash;
@@ -272,6 +274,26 @@ impl<'a> Prepared<'a> {
     /// Remembers what was proven.
     pub(crate) fn learn(&mut self, verdict: &Verdict) -> Result<(), Fail> {
         remember(&self.state, &mut self.memory, &self.policy, &verdict.proven)
+    }
+
+    /// Writes a receipt of it, if one is wanted; `handed` are the variables that what is run gets.
+    pub(crate) fn receipt(
+        &self,
+        command: Command,
+        verdict: &Verdict,
+        copied: &Copied,
+        handed: Option<Vec<String>>,
+    ) -> Result<(), Fail> {
+        self.args.receipts.keep(&Trusted {
+            command,
+            policy: &self.policy,
+            project: &self.project,
+            verdict,
+            sha256: copied.sha256,
+            size: copied.size,
+            url: Some(&self.url),
+            environment: handed,
+        })
     }
 
     /// Keeps the bundle for whoever verifies the file later, wherever it is then.

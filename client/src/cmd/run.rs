@@ -3,9 +3,11 @@
 //! are verified, so that what was hashed is what runs.
 
 use super::get::FetchArgs;
+use super::handover::Handover;
 use super::prepared::Prepared;
 use crate::fail::Fail;
 use crate::place::{Copied, copy};
+use crate::receipt::Command as Receipted;
 use clap::Args;
 use std::ffi::OsString;
 use std::io::Read;
@@ -23,6 +25,10 @@ pub struct RunArgs {
     /// Run this program with the artifact as its first argument, as in `--with sh`
     #[arg(long, value_name = "PROGRAM")]
     pub with: Option<PathBuf>,
+    /// Hand over this environment variable (`*` stands for any run of characters), besides what the
+    /// policy's run.environment lists; all others are withheld. Without either it gets them all
+    #[arg(long, value_name = "NAME")]
+    pub env: Vec<String>,
     /// Arguments for what is run, after `--`
     #[arg(last = true, value_name = "ARG")]
     pub args: Vec<OsString>,
@@ -51,8 +57,16 @@ pub fn run(args: &RunArgs) -> Result<i32, Fail> {
         .map_err(|f| prepared.keep(Some(&held.path()), f))?;
     prepared.learn(&verdict)?;
     prepared.cache(&verdict, &copied);
+    let allowed = prepared.policy.run.environment.as_deref();
+    let handover = Handover::choose(allowed, &args.env, std::env::vars_os());
+    // On the disk before the program starts: it could hinder it afterwards.
+    let handed = Some(handover.names.clone());
+    prepared.receipt(Receipted::Run, &verdict, &copied, handed)?;
     // Standard output belongs to what is run.
     eprintln!("{}", prepared.line(&verdict, &prepared.name));
+    if let Some(line) = handover.line() {
+        eprintln!("{line}");
+    }
     let path = held.path();
     let mut command = match &args.with {
         Some(program) => {
@@ -62,6 +76,7 @@ pub fn run(args: &RunArgs) -> Result<i32, Fail> {
         }
         None => Command::new(&path),
     };
+    handover.apply(&mut command);
     let status = command.args(&args.args).status().map_err(|e| {
         let what = args.with.as_deref().unwrap_or(Path::new(&prepared.name));
         Fail::usage(

@@ -7,12 +7,14 @@ use super::common::{
 };
 use super::history::Against;
 use super::learn::learn_refused;
+use super::receipts::{ReceiptArgs, Trusted};
 use super::refresh::take_up;
 use super::statement::said;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::memory::Memory;
 use crate::policy::{Policy, ProjectPolicy};
+use crate::receipt::Command;
 use crate::verify::{Artifact, Verdict, Wanted};
 use clap::Args;
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
@@ -56,6 +58,8 @@ pub struct VerifyArgs {
     ca_file: Option<PathBuf>,
     #[command(flatten)]
     cache: CacheArgs,
+    #[command(flatten)]
+    receipts: ReceiptArgs,
     /// Print one JSON object a file
     #[arg(long)]
     json: bool,
@@ -305,6 +309,18 @@ fn one(
                 bundle,
             ))
         })?;
+    args.receipts
+        .keep(&Trusted {
+            command: Command::Verify,
+            policy,
+            project,
+            verdict: &verdict,
+            sha256: source.sha256,
+            size: source.size,
+            url: None,
+            environment: None,
+        })
+        .map_err(said_from)?;
     let shown = file.display().to_string();
     if args.json {
         let (sha256, size) = (&source.sha256, source.size);

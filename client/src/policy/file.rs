@@ -1,9 +1,10 @@
 //! The policy as a TOML file: read strictly, and written.
 
-use super::{LogPolicy, Policy, PolicyError, ProjectPolicy, log_keys};
+use super::{LogPolicy, Policy, PolicyError, ProjectPolicy, ReceiptsPolicy, RunPolicy, log_keys};
 use ledger::{from_hex32, hex32};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::path::Path;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::Note;
 
@@ -18,8 +19,16 @@ struct Raw {
     #[serde(default = "no_witnesses")]
     witnesses: String,
     log: RawLog,
+    #[serde(default, skip_serializing_if = "is_default")]
+    receipts: ReceiptsPolicy,
+    #[serde(default, skip_serializing_if = "is_default")]
+    run: RunPolicy,
     #[serde(default, rename = "project")]
     projects: Vec<RawProject>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,6 +136,18 @@ impl Policy {
             }
             note.verify(&vkeys).map_err(|e| bad(e.to_string()))?;
         }
+        let nothing = |what: &str| PolicyError::Receipts(format!("{what} is empty"));
+        if raw.receipts.file.as_deref() == Some(Path::new("")) {
+            return Err(nothing("file"));
+        }
+        if raw.receipts.host.as_deref() == Some("") {
+            return Err(nothing("host"));
+        }
+        for pattern in raw.run.environment.iter().flatten() {
+            if pattern.is_empty() || pattern.contains(['=', '\0']) {
+                return Err(PolicyError::Environment(pattern.clone()));
+            }
+        }
         let log = LogPolicy {
             origin: raw.log.origin,
             url: raw.log.url,
@@ -141,6 +162,9 @@ impl Policy {
             projects,
             min_age: raw.min_age,
             max_age: raw.max_age,
+            receipts: raw.receipts,
+            run: raw.run,
+            digest: ledger::sha256(text.as_bytes()),
         })
     }
 
@@ -164,6 +188,8 @@ impl Policy {
                 vkeys: document.log.vkeys.clone(),
                 checkpoint_floor: None,
             },
+            receipts: ReceiptsPolicy::default(),
+            run: RunPolicy::default(),
             projects: vec![RawProject {
                 id: hex32(&document.project.id),
                 name: document.project.name.clone(),
@@ -195,6 +221,8 @@ impl Policy {
                 vkeys: self.log.vkeys.iter().map(ToString::to_string).collect(),
                 checkpoint_floor: self.log.checkpoint_floor.clone(),
             },
+            receipts: self.receipts.clone(),
+            run: self.run.clone(),
             projects: self
                 .projects
                 .iter()

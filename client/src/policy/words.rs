@@ -22,6 +22,7 @@ pub fn plain(policy: &Policy) -> String {
     }
     out.push_str(&quorum(&policy.witnesses));
     ages(&mut out, "A release", policy.min_age, policy.max_age);
+    kept_and_handed(&mut out, policy);
     if policy.projects.is_empty() {
         let _ = writeln!(out, "Trusts no project.");
     }
@@ -60,6 +61,27 @@ pub fn plain(policy: &Policy) -> String {
         }
     }
     out
+}
+
+fn kept_and_handed(out: &mut String, policy: &Policy) {
+    if let Some(file) = &policy.receipts.file {
+        let file = visible(&file.display().to_string());
+        let _ = writeln!(out, "What is trusted has a receipt in {file}.");
+    }
+    let _ = match &policy.run.environment {
+        None => writeln!(
+            out,
+            "`run` hands over every environment variable, secrets included: run.environment can say which."
+        ),
+        Some(names) if names.is_empty() => {
+            writeln!(out, "`run` hands over no environment variable.")
+        }
+        Some(names) => writeln!(
+            out,
+            "`run` hands over the environment variables {} and no others.",
+            visible(&names.join(", "))
+        ),
+    };
 }
 
 /// The witness quorum.
