@@ -69,6 +69,19 @@ enum Command {
     Log(cmd::log::LogCommand),
     /// Follow logs, watch what is served, and tell people of what they did not expect
     Monitor(cmd::monitor::MonitorArgs),
+    /// Say which runs trusted what was later made void or withdrawn
+    ///
+    /// It holds receipts against what the log says now: the project's whole history, proven. Of
+    /// each run it says why what it trusted is not to be trusted, since when and until when that
+    /// went unnoticed, what the run exposed, and what to do next.
+    ///
+    ///   countersign affected --receipts ci/*.jsonl --policy policy.toml
+    ///
+    /// Receipts are written by verify, get and run with --receipts FILE, or where the policy has
+    /// receipts.file. Exit code 0: nothing that was trusted is void or withdrawn. 1: something is.
+    /// 2: wrong usage. 3: the log could not be asked, or receipts could not be judged.
+    #[command(verbatim_doc_comment)]
+    Affected(cmd::affected::AffectedArgs),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -121,6 +134,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Get(a) => cmd::get::run(a),
         Command::Audit(a) => cmd::audit::run(a),
         Command::Log(c) => cmd::log::run(c),
+        Command::Affected(a) => cmd::affected::run(a),
         // Its codes say how grave the gravest alert is.
         Command::Monitor(a) => match cmd::monitor::run(a) {
             Ok(code) => return i32::from(code),

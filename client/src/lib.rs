@@ -29,6 +29,7 @@ macro_rules! step {
     };
 }
 
+mod affected;
 pub mod audit;
 pub mod cli;
 pub mod cmd;

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub(crate) mod address;
+pub mod affected;
 pub mod audit;
 mod by_name;
 pub mod cached;

@@ -1,0 +1,269 @@
+//! Which receipts speak of what was later made void or withdrawn, and what to do about each. Pure:
+//! the histories are proven elsewhere ([`crate::cmd::affected`]).
+
+pub(crate) mod lines;
+mod next;
+
+use crate::cmd::complete::{Complete, Release, Standing};
+use crate::receipt::Receipt;
+use ledger::statement::{Body, Revocation, Withdrawal};
+use ledger::{Hash, KeyId, hex32};
+use serde_json::{Map, Value, json};
+use std::collections::HashMap;
+
+/// A place in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) index: u64,
+    /// The leaf's time, Unix seconds; of an index that is of another project, its next leaf's.
+    pub(crate) time: Option<u64>,
+}
+
+impl At {
+    fn json(self) -> Value {
+        json!({ "index": self.index, "time": self.time })
+    }
+}
+
+/// Why what was trusted is not to be trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// This key was compromised when it signed.
+    Void(KeyId),
+    /// It was taken back.
+    Withdrawn {
+        /// What to use instead, for people.
+        successor: Option<String>,
+    },
+    /// The log does not have the release that the receipt names, or not with this digest.
+    Unknown,
+}
+
+impl Why {
+    /// One word for it.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::Void(_) => "void",
+            Self::Withdrawn { .. } => "withdrawn",
+            Self::Unknown => "unknown-release",
+        }
+    }
+}
+
+/// What the log says against a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Against {
+    pub(crate) why: Why,
+    /// The statement that says so, and where it stands.
+    pub(crate) by: Option<(Hash, At)>,
+    /// Its reason, for people.
+    pub(crate) reason: Option<String>,
+    /// From where on the key's signatures do not count; where the release itself stands for one
+    /// that was taken back.
+    pub(crate) from: At,
+    /// The same bytes, stated again by keys that count: where.
+    pub(crate) restated: Option<At>,
+}
+
+struct Known {
+    index: u64,
+    digests: Vec<String>,
+    against: Option<Against>,
+}
+
+/// What became of all releases of a project.
+pub(crate) struct History {
+    size: u64,
+    releases: HashMap<String, Known>,
+}
+
+/// What is to be said of a receipt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// What it trusted stands.
+    Good,
+    /// It does not.
+    Bad(&'a Against),
+    /// The receipt is of a newer view than the history: the log shows less than it did.
+    Newer(u64),
+}
+
+impl History {
+    /// Of a proven history of `project`.
+    pub(crate) fn new(complete: &Complete, project: &Hash) -> Self {
+        let releases = complete.releases(project);
+        let standing = Standings::new(complete, project, &releases);
+        let known = releases.iter().map(|r| {
+            let known = Known {
+                index: r.index,
+                digests: r.artifacts.iter().map(|a| hex32(&a.sha256)).collect(),
+                against: standing.against(r),
+            };
+            (hex32(&r.statement), known)
+        });
+        Self {
+            size: complete.checkpoint.size,
+            releases: known.collect(),
+        }
+    }
+
+    /// What became of what `receipt` trusted.
+    pub(crate) fn judge(&self, receipt: &Receipt<'_>) -> Found<'_> {
+        if receipt.head.size > self.size {
+            return Found::Newer(self.size);
+        }
+        let known = self.releases.get(receipt.statement.as_ref());
+        let known = known
+            .filter(|k| k.index == receipt.index && k.digests.iter().any(|d| *d == receipt.sha256));
+        match known {
+            None => Found::Bad(&UNKNOWN),
+            Some(known) => known.against.as_ref().map_or(Found::Good, Found::Bad),
+        }
+    }
+}
+
+static UNKNOWN: Against = Against {
+    why: Why::Unknown,
+    by: None,
+    reason: None,
+    from: At {
+        index: 0,
+        time: None,
+    },
+    restated: None,
+};
+
+/// What stands in a history against releases, by what it is looked up by.
+struct Standings<'a> {
+    complete: &'a Complete,
+    project: &'a Hash,
+    /// Log index and time of each leaf.
+    times: Vec<(u64, u64)>,
+    withdrawals: HashMap<Hash, (u64, &'a Withdrawal)>,
+    revocations: HashMap<Hash, (u64, &'a Revocation)>,
+    /// By the statement that was stated again.
+    restated: HashMap<Hash, u64>,
+}
+
+impl<'a> Standings<'a> {
+    fn new(complete: &'a Complete, project: &'a Hash, releases: &[Release]) -> Self {
+        let mut new = Self {
+            complete,
+            project,
+            times: Vec::new(),
+            withdrawals: HashMap::new(),
+            revocations: HashMap::new(),
+            restated: HashMap::new(),
+        };
+        let standing: HashMap<u64, bool> = releases
+            .iter()
+            .map(|r| (r.index, r.standing == Standing::Stands))
+            .collect();
+        for (index, leaf) in complete.statements() {
+            new.times.push((index, leaf.time));
+            let statement = leaf.envelope.pae_hash();
+            match &leaf.statement.body {
+                Body::Withdrawal(w) => {
+                    new.withdrawals.insert(statement, (index, w));
+                }
+                Body::Revocation(r) => {
+                    new.revocations.insert(statement, (index, r));
+                }
+                Body::Release(r) if standing.get(&index) == Some(&true) => {
+                    if let Some(of) = r.restates {
+                        new.restated.insert(of, index);
+                    }
+                }
+                _ => {}
+            }
+        }
+        new
+    }
+
+    fn at(&self, index: u64) -> At {
+        let after = self.times.partition_point(|(i, _)| *i < index);
+        At {
+            index,
+            time: self.times.get(after).map(|(_, time)| *time),
+        }
+    }
+
+    fn against(&self, release: &Release) -> Option<Against> {
+        let restated = self.restated.get(&release.statement);
+        let restated = restated.map(|index| self.at(*index));
+        match release.standing {
+            Standing::Stands => None,
+            Standing::Void(key) => {
+                let target = format!("key:{key}");
+                let state = self.complete.fold.state(self.project)?;
+                let revoked = state.revoked.into_iter().find(|r| r.target == target)?;
+                // The one that gave the window: by an earlier one it may still have counted.
+                let (index, said) = self.revocations.get(&revoked.statement)?;
+                Some(Against {
+                    why: Why::Void(key),
+                    by: Some((revoked.statement, self.at(*index))),
+                    reason: Some(said.reason.clone()),
+                    from: self.at(revoked.since.unwrap_or(revoked.index)),
+                    restated,
+                })
+            }
+            Standing::Withdrawn(by) => {
+                let (index, w) = self.withdrawals.get(&by)?;
+                Some(Against {
+                    why: Why::Withdrawn {
+                        successor: w.successor.clone(),
+                    },
+                    by: Some((by, self.at(*index))),
+                    reason: Some(w.reason.clone()),
+                    from: self.at(release.index),
+                    restated,
+                })
+            }
+        }
+    }
+}
+
+impl Against {
+    /// What a script is told of a receipt that this is said against.
+    pub(crate) fn shown(&self, receipt: &Receipt<'_>) -> Value {
+        let mut out = match serde_json::to_value(receipt) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        };
+        out.remove("apiVersion");
+        out.remove("kind");
+        out.insert("standing".into(), self.why.word().into());
+        if let Why::Void(key) = &self.why {
+            out.insert("key".into(), key.to_string().into());
+        }
+        if let Why::Withdrawn {
+            successor: Some(successor),
+        } = &self.why
+        {
+            out.insert("successor".into(), successor.as_str().into());
+        }
+        if let Some((statement, at)) = &self.by {
+            let by = json!({ "statement": hex32(statement), "index": at.index, "time": at.time });
+            out.insert("by".into(), by);
+            let window = json!({ "from": self.from.json(), "until": at.json() });
+            out.insert("window".into(), window);
+            // Whoever made it had an older view than there was, or asked for none.
+            let known = at.time.is_some_and(|t| receipt.time > t);
+            out.insert("afterwards".into(), known.into());
+        }
+        if let Some(reason) = &self.reason {
+            out.insert("reason".into(), reason.as_str().into());
+        }
+        if let Some(restated) = self.restated {
+            out.insert("restated".into(), restated.json());
+        }
+        let environment = out.remove("environment");
+        let remotes = out.remove("remotes");
+        if let Some(environment) = environment {
+            let exposed = json!({ "environment": environment, "remotes": remotes });
+            out.insert("exposed".into(), exposed);
+        }
+        out.insert("next".into(), self.next(receipt).into());
+        Value::Object(out)
+    }
+}
