@@ -144,6 +144,14 @@ pub fn binary(name: &str) -> Result<PathBuf, String> {
     found.ok_or_else(|| format!("{name} is not built: run `cargo build --workspace` first"))
 }
 
+/// Peak of a running process's resident memory, in kB, where the system says it.
+#[must_use]
+pub fn peak_kb(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// What a finished command said.
 #[derive(Debug)]
 pub struct Said {

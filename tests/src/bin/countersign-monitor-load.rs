@@ -5,7 +5,7 @@
 
 use clap::Parser;
 use countersign_tests::bench::{Bench, bench, get};
-use countersign_tests::{Process, Storage, binary};
+use countersign_tests::{Process, Storage, binary, peak_kb};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Command;
@@ -86,7 +86,7 @@ fn main() {
         "a poll of a project that has nothing new receives at most {most} bytes ({} projects)",
         heads.len()
     );
-    println!("memory at most {} kB", peak(monitor.id()));
+    println!("memory at most {} kB", peak_kb(monitor.id()).unwrap());
     let mut took: Vec<Duration> = (0..args.unexpected)
         .map(|n| told(&bench, n, &args))
         .collect();
@@ -99,7 +99,7 @@ fn main() {
             last.as_secs_f64()
         );
     }
-    println!("memory at most {} kB", peak(monitor.id()));
+    println!("memory at most {} kB", peak_kb(monitor.id()).unwrap());
 }
 
 fn vkeys(bench: &Bench) -> Vec<String> {
@@ -198,15 +198,6 @@ fn told(bench: &Bench, n: usize, args: &Args) -> Duration {
         std::thread::sleep(Duration::from_millis(20));
     }
     began.elapsed()
-}
-
-/// Peak of resident memory, in kB.
-fn peak(pid: u32) -> String {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    line.map_or("?".to_owned(), |l| {
-        l.trim().trim_end_matches(" kB").to_owned()
-    })
 }
 
 fn metrics(url: &str) -> String {
