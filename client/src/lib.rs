@@ -33,6 +33,7 @@ mod affected;
 pub mod audit;
 pub mod cli;
 pub mod cmd;
+pub mod contents;
 pub mod fail;
 pub mod fetch;
 pub mod memory;
