@@ -134,7 +134,7 @@ static UNKNOWN: Against = Against {
 };
 
 /// What stands in a history against releases, by what it is looked up by.
-struct Standings<'a> {
+pub(crate) struct Standings<'a> {
     complete: &'a Complete,
     project: &'a Hash,
     /// Log index and time of each leaf.
@@ -146,7 +146,8 @@ struct Standings<'a> {
 }
 
 impl<'a> Standings<'a> {
-    fn new(complete: &'a Complete, project: &'a Hash, releases: &[Release]) -> Self {
+    /// Of the history's own releases.
+    pub(crate) fn new(complete: &'a Complete, project: &'a Hash, releases: &[Release]) -> Self {
         let mut new = Self {
             complete,
             project,
@@ -188,7 +189,8 @@ impl<'a> Standings<'a> {
         }
     }
 
-    fn against(&self, release: &Release) -> Option<Against> {
+    /// What is said against one of them, if it does not stand.
+    pub(crate) fn against(&self, release: &Release) -> Option<Against> {
         let restated = self.restated.get(&release.statement);
         let restated = restated.map(|index| self.at(*index));
         match release.standing {
@@ -224,6 +226,31 @@ impl<'a> Standings<'a> {
 }
 
 impl Against {
+    /// What is said, and where, as fields for a script.
+    pub(crate) fn said(&self) -> Vec<(&'static str, Value)> {
+        let mut out = Vec::new();
+        match &self.why {
+            Why::Void(key) => out.push(("key", key.to_string().into())),
+            Why::Withdrawn {
+                successor: Some(successor),
+            } => out.push(("successor", successor.as_str().into())),
+            Why::Withdrawn { .. } | Why::Unknown => {}
+        }
+        if let Some((statement, at)) = &self.by {
+            let by = json!({ "statement": hex32(statement), "index": at.index, "time": at.time });
+            out.push(("by", by));
+            let window = json!({ "from": self.from.json(), "until": at.json() });
+            out.push(("window", window));
+        }
+        if let Some(reason) = &self.reason {
+            out.push(("reason", reason.as_str().into()));
+        }
+        if let Some(restated) = self.restated {
+            out.push(("restated", restated.json()));
+        }
+        out
+    }
+
     /// What a script is told of a receipt that this is said against.
     pub(crate) fn shown(&self, receipt: &Receipt<'_>) -> Value {
         let mut out = match serde_json::to_value(receipt) {
@@ -233,29 +260,13 @@ impl Against {
         out.remove("apiVersion");
         out.remove("kind");
         out.insert("standing".into(), self.why.word().into());
-        if let Why::Void(key) = &self.why {
-            out.insert("key".into(), key.to_string().into());
+        for (name, value) in self.said() {
+            out.insert(name.to_owned(), value);
         }
-        if let Why::Withdrawn {
-            successor: Some(successor),
-        } = &self.why
-        {
-            out.insert("successor".into(), successor.as_str().into());
-        }
-        if let Some((statement, at)) = &self.by {
-            let by = json!({ "statement": hex32(statement), "index": at.index, "time": at.time });
-            out.insert("by".into(), by);
-            let window = json!({ "from": self.from.json(), "until": at.json() });
-            out.insert("window".into(), window);
-            // Whoever made it had an older view than there was, or asked for none.
-            let known = at.time.is_some_and(|t| receipt.time > t);
-            out.insert("afterwards".into(), known.into());
-        }
-        if let Some(reason) = &self.reason {
-            out.insert("reason".into(), reason.as_str().into());
-        }
-        if let Some(restated) = self.restated {
-            out.insert("restated".into(), restated.json());
+        // Whoever made it had an older view than there was, or asked for none.
+        let known = self.by.and_then(|(_, at)| at.time);
+        if let Some(time) = known {
+            out.insert("afterwards".into(), (receipt.time > time).into());
         }
         let environment = out.remove("environment");
         let remotes = out.remove("remotes");

@@ -82,6 +82,20 @@ enum Command {
     /// 2: wrong usage. 3: the log could not be asked, or receipts could not be judged.
     #[command(verbatim_doc_comment)]
     Affected(cmd::affected::AffectedArgs),
+    /// Find files that are withdrawn, void, or pass for a project's and are not
+    ///
+    /// For those who have no receipts: it looks through directories, archives (tar, zip, gzip, zstd, xz,
+    /// bzip2) and images (an OCI layout, or what `docker save` writes: every layer, also what a later
+    /// one deletes) for files whose digest is of a release that does not stand, or whose name is one of
+    /// a project's artifacts and whose digest is of none of its releases.
+    ///
+    ///   countersign scan /opt ci-image.tar --policy policy.toml
+    ///
+    /// Links are not followed, and nothing is unpacked to the disk. Exit code 0: nothing was found. 1:
+    /// something was. 2: wrong usage. 3: something could not be read or looked into, or the log not
+    /// asked; each is listed.
+    #[command(verbatim_doc_comment)]
+    Scan(cmd::scan::ScanArgs),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -135,6 +149,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Audit(a) => cmd::audit::run(a),
         Command::Log(c) => cmd::log::run(c),
         Command::Affected(a) => cmd::affected::run(a),
+        Command::Scan(a) => cmd::scan::run(a),
         // Its codes say how grave the gravest alert is.
         Command::Monitor(a) => match cmd::monitor::run(a) {
             Ok(code) => return i32::from(code),

@@ -42,6 +42,7 @@ pub mod place;
 pub mod policy;
 pub mod receipt;
 pub mod refused;
+mod scan;
 mod signed;
 mod standing;
 pub mod stated;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod archives;
 pub mod attacks;
 pub mod bench;
 pub mod fill;

@@ -25,6 +25,7 @@ pub mod refresh;
 pub mod releases;
 pub mod run;
 mod say;
+pub mod scan;
 pub mod sign;
 mod statement;
 pub mod trust;
