@@ -36,6 +36,7 @@ pub mod cmd;
 pub mod contents;
 pub mod fail;
 pub mod fetch;
+pub mod guard;
 pub mod memory;
 pub mod monitor;
 pub mod place;

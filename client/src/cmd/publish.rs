@@ -9,12 +9,13 @@ use super::sign::{send, write_prepared};
 use super::verify::parse_bundle;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
+use crate::guard::{Allowed, decide, look, parse_allowed};
 use crate::policy::Policy;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use keys::Signer;
 use ledger::envelope::Envelope;
-use ledger::statement::{Subject, release_payload};
+use ledger::statement::{GuardException, Subject, release_payload_with};
 use ledger::{Hash, hex32, names};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,10 @@ pub struct PublishArgs {
     /// The release's purl, without version [default: the policy's, else pkg:generic/ and the project's name]
     #[arg(long)]
     purl: Option<String>,
+    /// Publish a finding of the guard all the same: ID=REASON, which stands in the statement for
+    /// everybody to read; may be given several times
+    #[arg(long, value_name = "ID=REASON", value_parser = parse_allowed)]
+    allow_finding: Vec<Allowed>,
     /// State again what a compromise made void: the same files under the same version
     #[arg(long)]
     restate: bool,
@@ -95,7 +100,9 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         true => Some(voided(args, &policy, &project.name, &purl)?),
         false => None,
     };
-    let payload = release_payload(&project.id, &purl, &subjects, restates.as_ref())
+    let exceptions = guard(args, &hashed)?;
+    let restates = restates.as_ref();
+    let payload = release_payload_with(&project.id, &purl, &subjects, restates, &exceptions)
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     let secrets = args
         .key
@@ -148,6 +155,27 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
     Ok(())
 }
 
+/// Looks through what is to be published for what must not be; what stands all the same.
+fn guard(args: &PublishArgs, hashed: &[Hashed]) -> Result<Vec<GuardException>, Fail> {
+    let total = hashed.iter().filter_map(|h| h.subject.size).sum();
+    let bar = progress("looking through", total);
+    let findings: Vec<_> = hashed
+        .iter()
+        .flat_map(|h| look(&h.path, &h.subject.name, &h.subject.sha256, &|n| bar.inc(n)))
+        .collect();
+    bar.finish_and_clear();
+    decide(&findings, &args.allow_finding)
+}
+
+fn progress(what: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let template = format!("{what} {{bar:30}} {{bytes}}/{{total_bytes}} {{bytes_per_sec}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
 /// The last release of the purl, which must be void; what it consisted of the log compares.
 fn voided(args: &PublishArgs, policy: &Policy, project: &str, purl: &str) -> Result<Hash, Fail> {
     let log = LogArgs {
@@ -176,12 +204,7 @@ fn hash_all(args: &PublishArgs) -> Result<Vec<Hashed>, Fail> {
         .filter_map(|f| std::fs::metadata(f).ok())
         .map(|m| m.len())
         .sum();
-    let bar = ProgressBar::new(total);
-    if let Ok(style) =
-        ProgressStyle::with_template("hashing {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
-    {
-        bar.set_style(style);
-    }
+    let bar = progress("hashing", total);
     let mut seen = BTreeSet::new();
     let mut hashed = Vec::new();
     for path in &args.files {

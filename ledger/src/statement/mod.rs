@@ -11,7 +11,7 @@ mod withdrawal;
 
 pub use key_note::{Generated, KeyNote};
 pub use project::Project;
-pub use release::{Release, content, release_payload};
+pub use release::{GuardException, Release, content, release_payload, release_payload_with};
 pub use revocation::{Revocation, Target};
 pub use withdrawal::{Withdrawal, Withdrawn};
 

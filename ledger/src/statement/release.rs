@@ -68,6 +68,53 @@ pub fn content(subjects: &[Subject]) -> Hash {
     sha256(&bytes)
 }
 
+/// A finding of the publishing guard that is published all the same, for everybody to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardException {
+    /// The artifact's name.
+    pub artifact: String,
+    /// The finding's id, 16 hexadecimal digits.
+    pub finding: String,
+    /// The way into the artifact; empty for the artifact itself.
+    pub place: String,
+    /// Why it is no secret; 1 to 512 bytes.
+    pub reason: String,
+    /// The rule that found it.
+    pub rule: String,
+}
+
+/// As [`release_payload`], with what the publishing guard found and the publisher lets stand
+/// (docs/formats.md, "release"). Verifiers take no notice of it.
+///
+/// # Errors
+/// As [`release_payload`].
+pub fn release_payload_with(
+    project: &Hash,
+    purl: &str,
+    subjects: &[Subject],
+    restates: Option<&Hash>,
+    exceptions: &[GuardException],
+) -> Result<Vec<u8>, StatementError> {
+    let list = subjects.iter().map(Subject::to_json).collect();
+    let mut predicate = json!({ "packageId": hex32(project), "purl": purl });
+    if let Some(fields) = predicate.as_object_mut() {
+        if let Some(voided) = restates {
+            fields.insert("restates".into(), hex32(voided).into());
+        }
+        if !exceptions.is_empty() {
+            let mut all: Vec<Value> = exceptions
+                .iter()
+                .map(|e| json!({ "artifact": e.artifact, "finding": e.finding, "place": e.place, "reason": e.reason, "rule": e.rule }))
+                .collect();
+            // A set has one order.
+            all.sort_by_cached_key(|e| crate::json::canonical_of(e).unwrap_or_default());
+            all.dedup();
+            fields.insert("guardExceptions".into(), Value::Array(all));
+        }
+    }
+    payload(RELEASE_TYPE, &predicate, Value::Array(list))
+}
+
 /// The payload of a release to sign: canonical JSON, artifacts in the order given. One that
 /// `restates` the voided release of that PAE hash has its purl and its artifacts.
 ///
@@ -79,10 +126,5 @@ pub fn release_payload(
     subjects: &[Subject],
     restates: Option<&Hash>,
 ) -> Result<Vec<u8>, StatementError> {
-    let list = subjects.iter().map(Subject::to_json).collect();
-    let mut predicate = json!({ "packageId": hex32(project), "purl": purl });
-    if let (Some(voided), Some(fields)) = (restates, predicate.as_object_mut()) {
-        fields.insert("restates".into(), hex32(voided).into());
-    }
-    payload(RELEASE_TYPE, &predicate, Value::Array(list))
+    release_payload_with(project, purl, subjects, restates, &[])
 }
