@@ -96,6 +96,9 @@ enum Command {
     /// asked; each is listed.
     #[command(verbatim_doc_comment)]
     Scan(cmd::scan::ScanArgs),
+    /// Write an incident report that a stranger can verify, and verify one
+    #[command(subcommand)]
+    Incident(cmd::incident::IncidentCommand),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -150,6 +153,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
         Command::Log(c) => cmd::log::run(c),
         Command::Affected(a) => cmd::affected::run(a),
         Command::Scan(a) => cmd::scan::run(a),
+        Command::Incident(c) => cmd::incident::run(c),
         // Its codes say how grave the gravest alert is.
         Command::Monitor(a) => match cmd::monitor::run(a) {
             Ok(code) => return i32::from(code),

@@ -37,6 +37,7 @@ pub mod contents;
 pub mod fail;
 pub mod fetch;
 pub mod guard;
+mod incident;
 pub mod memory;
 pub mod monitor;
 pub mod place;

@@ -12,6 +12,7 @@ use crate::fetch::Fetcher;
 use crate::memory::{Memory, SeenCheckpoint};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::standing::{ended, not_counting};
+use ledger::bundle::{Head, Included};
 use ledger::fold::Fold;
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::state::{StateDocument, withdrawn_keys};
@@ -45,6 +46,36 @@ pub(crate) fn complete(
         let checkpoint = &complete.checkpoint;
         learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
         Ok(complete)
+    })
+}
+
+/// A project's whole history, with what proves it to whoever has only the policy: no log is asked.
+pub(crate) struct Evident {
+    /// The checkpoint, a signed note as text.
+    pub(crate) first: String,
+    /// The project's head there.
+    pub(crate) head: Head,
+    /// All that was accepted, proven to be in the tree of that checkpoint.
+    pub(crate) entries: Vec<Included>,
+    /// What that comes to.
+    pub(crate) complete: Complete,
+}
+
+/// As [`complete`], with what proves it.
+///
+/// # Errors
+/// As [`complete`].
+pub(crate) fn evident(
+    fetcher: &Fetcher,
+    policy: &Policy,
+    project: &ProjectPolicy,
+    (state, memory): (&Path, &mut Memory),
+) -> Result<Evident, Fail> {
+    asked(fetcher, policy, project, state, |from| {
+        let (evident, head) = from.evident(memory)?;
+        let checkpoint = &evident.complete.checkpoint;
+        learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
+        Ok(evident)
     })
 }
 

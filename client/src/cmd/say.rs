@@ -5,7 +5,7 @@ use super::common::{
     PassphraseArgs, PolicyArgs, ask, learn_head, load_memory, load_policy, log_url, now, read_key,
     refused_to_fail, state_path,
 };
-use super::complete::{Complete, complete};
+use super::complete::{Complete, Evident, complete, evident};
 use super::history;
 use super::learn::learn_shown;
 use super::sign::{send, write_prepared};
@@ -95,6 +95,11 @@ impl Desk {
             state,
             memory,
         })
+    }
+
+    /// What is remembered.
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// A project of the policy.
@@ -212,6 +217,12 @@ impl Desk {
     pub(crate) fn complete(&mut self, project: &ProjectPolicy) -> Result<Complete, Fail> {
         let at = (self.state.as_path(), &mut self.memory);
         complete(&self.fetcher, &self.policy, project, at)
+    }
+
+    /// The same, with what proves it to others.
+    pub(crate) fn evident(&mut self, project: &ProjectPolicy) -> Result<Evident, Fail> {
+        let at = (self.state.as_path(), &mut self.memory);
+        evident(&self.fetcher, &self.policy, project, at)
     }
 }
 

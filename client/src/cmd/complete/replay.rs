@@ -1,6 +1,6 @@
 //! One server's answers about a project's whole history, and why they prove it.
 
-use super::Complete;
+use super::{Complete, Evident};
 use crate::cmd::common::{now, refused_to_fail_of};
 use crate::cmd::history::{self, Tiles};
 use crate::fail::Fail;
@@ -11,7 +11,7 @@ use crate::refused::Refused;
 use crate::signed::max_age;
 use crate::verify::{Shown, verify_head};
 use indicatif::ProgressBar;
-use ledger::bundle::Head;
+use ledger::bundle::{Head, Included};
 use ledger::fold::Fold;
 use ledger::leaf::Leaf;
 use ledger::{from_hex32, hex32};
@@ -108,18 +108,48 @@ impl Log<'_> {
     /// # Errors
     /// As [`Log::complete`].
     pub(super) fn newest(&self, memory: &Memory) -> Result<(SeenCheckpoint, SeenHead), Fail> {
+        let newest = self.newest_shown(memory)?;
+        Ok((newest.checkpoint, newest.seen))
+    }
+
+    /// The same, with what shows it.
+    fn newest_shown(&self, memory: &Memory) -> Result<ProvenHead, Fail> {
         let now = now();
-        let ProvenHead {
-            first,
-            checkpoint,
-            seen: head,
-            ..
-        } = self.proven_head(memory, now)?;
-        let log = &self.policy.log;
-        let seen = memory.logs.get(&log.origin);
-        history::check(self.fetcher, self.ours(), seen, &first, &checkpoint)?;
-        self.new_enough(&checkpoint, memory, now)?;
-        Ok((checkpoint, head))
+        let newest = self.proven_head(memory, now)?;
+        let seen = memory.logs.get(&self.policy.log.origin);
+        history::check(
+            self.fetcher,
+            self.ours(),
+            seen,
+            &newest.first,
+            &newest.checkpoint,
+        )?;
+        self.new_enough(&newest.checkpoint, memory, now)?;
+        Ok(newest)
+    }
+
+    /// Fetches and proves all of it, and gives what shows it to somebody else.
+    ///
+    /// # Errors
+    /// As [`Log::complete`].
+    pub(super) fn evident(&self, memory: &Memory) -> Result<(Evident, SeenHead), Fail> {
+        let newest = self.newest_shown(memory)?;
+        let indexes = self.indexes(&newest.seen, &Known::default())?;
+        let entries = self.included(&newest.checkpoint, &indexes)?;
+        let parse = |e: &Included| Ok((e.index, self.parsed(e.index, &e.leaf)?));
+        let leaves: Vec<(u64, Leaf)> = entries.iter().map(parse).collect::<Result<_, Fail>>()?;
+        let fold = self.fold(&leaves, &newest.seen)?;
+        let evident = Evident {
+            first: newest.first,
+            head: newest.head,
+            entries,
+            complete: Complete {
+                checkpoint: newest.checkpoint,
+                leaves,
+                fold,
+            },
+        };
+        Ok((evident, newest.seen))
     }
 
     /// All that a head commits to.
@@ -300,6 +330,16 @@ impl Log<'_> {
         checkpoint: &SeenCheckpoint,
         indexes: &[u64],
     ) -> Result<Vec<(u64, Vec<u8>)>, Fail> {
+        let included = self.included(checkpoint, indexes)?;
+        Ok(included.into_iter().map(|i| (i.index, i.leaf)).collect())
+    }
+
+    /// The same, with the proofs.
+    fn included(
+        &self,
+        checkpoint: &SeenCheckpoint,
+        indexes: &[u64],
+    ) -> Result<Vec<Included>, Fail> {
         let size = checkpoint.size;
         let root = from_hex32(&checkpoint.root).ok_or_else(|| self.bad("a malformed root"))?;
         let tiles = Kept {
@@ -329,7 +369,11 @@ impl Log<'_> {
             })?;
             tlog::proof::verify_inclusion(&leaf_hash(bytes), *index, size, &proof, &root)
                 .map_err(|e| self.bad(format!("entry {index}: {e}")))?;
-            leaves.push((*index, bytes.clone()));
+            leaves.push(Included {
+                index: *index,
+                leaf: bytes.clone(),
+                proof,
+            });
             bar.inc(1);
         }
         bar.finish_and_clear();

@@ -2,6 +2,7 @@
 //! made it and where, where it is used, what it has signed, and how it is replaced or revoked.
 
 use crate::cmd::complete::Complete;
+use crate::fail::Fail;
 use ::keys::PublicKey;
 use ledger::fold::ProjectState;
 use ledger::state::{Revoked, StateDocument};
@@ -190,6 +191,29 @@ impl Inventory {
     pub(crate) fn find(&self, beginning: &str) -> Vec<&KeyRow> {
         let found = |row: &&KeyRow| row.id().to_string().starts_with(beginning);
         self.keys.iter().filter(found).collect()
+    }
+
+    /// The one key of `project` whose id begins with `text`.
+    ///
+    /// # Errors
+    /// Exit code 2.
+    pub(crate) fn one(&self, text: &str, project: &str) -> Result<&KeyRow, Fail> {
+        let hex = text.len() >= 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let found = if hex {
+            self.find(&text.to_ascii_lowercase())
+        } else {
+            Vec::new()
+        };
+        match found.as_slice() {
+            [one] => Ok(one),
+            [] => Err(Fail::usage(
+                "unknown-key",
+                format!("{project} has no key {text:?}"),
+            )
+            .hint("give the first 8 or more digits of a key's id, as `countersign keys list` shows it")),
+            _ => Err(Fail::usage("ambiguous-key", format!("several keys begin with {text:?}"))
+                .hint("give more digits of the id")),
+        }
     }
 
     fn read(&mut self, complete: &Complete, known: &ProjectState) {

@@ -17,6 +17,8 @@ use crate::fail::Fail;
 use clap::Subcommand;
 
 pub(crate) use change::next_version;
+pub(crate) use inventory::{Inventory, KeyRow, Purpose};
+pub(crate) use revoke::since;
 pub(crate) use show::Opened;
 
 /// The subcommands of `keys`.

@@ -6,6 +6,7 @@ use super::inventory::{Inventory, KeyRow, Purpose};
 use super::show::Opened;
 use super::window::{Touched, Voided, voided, wider};
 use crate::cmd::common::{now, parse_time};
+use crate::cmd::complete::Complete;
 use crate::cmd::say::{Said, SayArgs, confirm, keys, said_line, say};
 use crate::cmd::sign::write_prepared;
 use crate::fail::Fail;
@@ -40,8 +41,8 @@ pub struct RevokeArgs {
 
 /// A point in the past as a log index: of a time the first of the project's entries from then on,
 /// since no other matters.
-fn since(opened: &Opened, text: &str) -> Result<u64, Fail> {
-    let size = opened.complete.checkpoint.size;
+pub(crate) fn since(complete: &Complete, text: &str) -> Result<u64, Fail> {
+    let size = complete.checkpoint.size;
     if let Ok(index) = text.parse::<u64>() {
         if index < size {
             return Ok(index);
@@ -53,7 +54,7 @@ fn since(opened: &Opened, text: &str) -> Result<u64, Fail> {
         .hint("give the index of an entry, or a time"));
     }
     let when = moment(text, now())?;
-    let first = opened.complete.statements().find(|(_, s)| s.time >= when);
+    let first = complete.statements().find(|(_, s)| s.time >= when);
     // Nothing of the project stands there: the window begins at the end of the log.
     Ok(first.map_or_else(|| size.saturating_sub(1), |(index, _)| index))
 }
@@ -100,7 +101,9 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Fail> {
     let mut opened = Opened::open(&args.project, &args.say.log, None)?;
     let row = opened.key(&args.id)?.clone();
     let window = args.compromised_since.as_deref();
-    let window = window.map(|text| since(&opened, text)).transpose()?;
+    let window = window
+        .map(|text| since(&opened.complete, text))
+        .transpose()?;
     wider(&row, window)?;
     enough_roots(&opened.inventory, &row, &opened)?;
     let voided = window.map_or_else(Voided::default, |since| voided(&opened, &row.id(), since));

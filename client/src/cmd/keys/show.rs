@@ -94,22 +94,7 @@ impl Opened {
 
     /// The one key whose id begins with `text`.
     pub(crate) fn key(&self, text: &str) -> Result<&KeyRow, Fail> {
-        let hex = text.len() >= 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let found = if hex {
-            self.inventory.find(&text.to_ascii_lowercase())
-        } else {
-            Vec::new()
-        };
-        match found.as_slice() {
-            [one] => Ok(one),
-            [] => Err(Fail::usage(
-                "unknown-key",
-                format!("{} has no key {text:?}", self.project.name),
-            )
-            .hint("give the first 8 or more digits of a key's id, as `countersign keys list` shows it")),
-            _ => Err(Fail::usage("ambiguous-key", format!("several keys begin with {text:?}"))
-                .hint("give more digits of the id")),
-        }
+        self.inventory.one(text, &self.project.name)
     }
 
     /// As of when all this is proven.
