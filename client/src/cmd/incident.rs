@@ -9,7 +9,7 @@ use crate::fail::{Fail, visible};
 use crate::incident::build::{Built, build, lines};
 use crate::incident::document::{Asked, MADE_BY, Question};
 use crate::incident::folder::{Files, Folder};
-use crate::incident::proven::{Against, HEAD, HISTORY, HeadFile, Proven, bundle_name};
+use crate::incident::proven::{Against, HEAD, HISTORY, HeadFile, Proven, VIEW_MOVED, bundle_name};
 use crate::incident::samples;
 use crate::incident::verify::{Found, Line, made, verify};
 use crate::policy::ProjectPolicy;
@@ -174,7 +174,7 @@ fn report(args: &ReportArgs) -> Result<(), Fail> {
         let outcome = attempt(args, &mut desk, &project);
         attempts += 1;
         match outcome {
-            Err(fail) if fail.kind == "view-moved" && attempts < 3 => {}
+            Err(fail) if fail.kind == VIEW_MOVED && attempts < 3 => {}
             other => return other,
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Concern {
     pub(super) releases: BTreeSet<u64>,
     /// Those that state another again.
     pub(super) again: BTreeSet<u64>,
+    /// The statements that are stated again.
+    pub(super) restated: BTreeSet<Hash>,
     /// The key that is asked about, or those that signed what is.
     pub(super) keys: BTreeSet<KeyId>,
     /// Those that a thief may have: of a key or a window that is asked about.
@@ -97,6 +99,7 @@ impl Concern {
                 .collect();
             let states = known.iter().filter(|r| r.2.is_some());
             self.again = states.map(|r| r.0).collect();
+            self.restated = known.iter().filter_map(|r| r.2).collect();
             let of = |(index, pae, _): &(u64, Hash, Option<Hash>)| {
                 self.releases.contains(index).then_some(*pae)
             };

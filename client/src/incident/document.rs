@@ -84,7 +84,9 @@ impl Document {
 
     /// Its one encoding.
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, ledger::json::JsonError> {
-        ledger::json::canonical_of(self)
+        let value = serde_json::to_value(self);
+        let value = value.map_err(|e| ledger::json::JsonError::Shape(e.to_string()))?;
+        ledger::json::to_canonical(&value)
     }
 }
 

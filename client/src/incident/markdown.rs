@@ -21,9 +21,9 @@ fn text(raw: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            // Else some readers make links of what looks like an address.
-            ':' if next == Some('/') => out.push_str("\\:"),
-            '.' if out.to_ascii_lowercase().ends_with("www") => out.push_str("\\."),
+            // Else some readers make links of what looks like an address, also where it is escaped.
+            ':' if next == Some('/') => out.push_str("\\[:\\]"),
+            '.' if out.to_ascii_lowercase().ends_with("www") => out.push_str("\\[.\\]"),
             // What would begin a list or a heading.
             '-' | '+' | '=' if out.is_empty() => {
                 out.push('\\');

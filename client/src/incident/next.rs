@@ -63,9 +63,14 @@ impl From<'_> {
                 row.id()
             ));
         }
-        if !suspects.is_empty() {
+        let void = self.releases.iter().any(|r| {
+            matches!(r.standing, Standing::Void(_))
+                && self.concern.releases.contains(&r.index)
+                && !self.concern.restated.contains(&r.statement)
+        });
+        if void || !prepared.next.is_empty() {
             prepared.steps.push(format!(
-                "of the releases that became void, state again those whose files you have compared: countersign publish FILE… --project {name} --version VERSION --restate --key NEWKEY --policy POLICY"
+                "of the releases that are void then, state again those whose files you have compared: countersign publish FILE… --project {name} --version VERSION --restate --key NEWKEY --policy POLICY"
             ));
         }
         for release in self.releases {

@@ -36,6 +36,9 @@ pub(crate) struct HeadFile {
     pub(crate) head: Head,
 }
 
+/// The kind of failure where the log took something in of the project while it was read.
+pub(crate) const VIEW_MOVED: &str = "view-moved";
+
 /// The bundle of a line of the timeline.
 pub(crate) fn bundle_name(index: u64) -> String {
     format!("proofs/{index}.bundle")
@@ -162,7 +165,15 @@ impl Against<'_> {
     ) -> Result<(Stated, Hash), Fail> {
         let name = bundle_name(index);
         let bytes = files.read(&name, MAX_BUNDLE_BYTES as u64)?;
-        self.bundle(&name, &bytes, index, complete)
+        let moved = |fail: Fail| match fail.kind.as_str() {
+            // Of the same statement, but not the one that was put there.
+            VIEW_MOVED => swapped(
+                &name,
+                "it shows the project at another time than the report",
+            ),
+            _ => fail,
+        };
+        self.bundle(&name, &bytes, index, complete).map_err(moved)
     }
 
     /// The same of bytes that the log gave.
@@ -175,13 +186,8 @@ impl Against<'_> {
     ) -> Result<(Stated, Hash), Fail> {
         let bundle = Bundle::parse(bytes).map_err(|e| changed(name, e))?;
         if bundle.entry.index != index {
-            return Err(Fail::untrusted(
-                "proof-swapped",
-                format!("{name} is the proof of another line"),
-            )
-            .detail("expected", format!("entry {index}"))
-            .detail("got", format!("entry {}", bundle.entry.index))
-            .hint("the report was changed: ask whoever gave it to you for the whole of it"));
+            let why = format!("it is the proof of entry {}", bundle.entry.index);
+            return Err(swapped(name, &why));
         }
         let (id, memory) = (&self.project.id, self.log_memory());
         let stated = verify_statement(id, &bundle, self.policy, &memory, self.now)
@@ -200,13 +206,19 @@ impl Against<'_> {
         }
         if complete.fold.state(id).as_ref() != Some(&stated.head.state) {
             return Err(Fail::unchecked(
-                "view-moved",
+                VIEW_MOVED,
                 format!("{name} shows the project at another time than the rest of the report"),
             )
             .hint("the log took something in while the report was made: make it again"));
         }
         Ok((stated, sha256(bytes)))
     }
+}
+
+fn swapped(name: &str, why: &str) -> Fail {
+    Fail::untrusted("proof-swapped", format!("{name}: {why}"))
+        .detail("file", name)
+        .hint("the report was changed: ask whoever gave it to you for the whole of it")
 }
 
 fn included(line: &[u8]) -> Result<Included, Fail> {

@@ -112,7 +112,7 @@ fn what_happened(d: &Document, out: &mut Vec<Block>) {
     let again = d.releases.iter().filter(|r| r.restated.is_some()).count();
     if again > 0 {
         out.push(says(format!(
-            "{again} of the void ones are genuine: the project compared their files and stated them again with a key that counts."
+            "Genuine all the same, since the project stated them again with a key that counts: {again} of the void ones."
         )));
     }
     let mut reasons: Vec<Vec<Text>> = Vec::new();
@@ -180,12 +180,19 @@ fn who(d: &Document, out: &mut Vec<Block>) {
                 (Some(against), None) => format!("{}, by entry {}", r.standing, against.by.index),
                 (None, None) => r.standing.clone(),
             };
+            let affected = match (&r.against, &r.restated) {
+                (Some(_), None) => "yes",
+                (_, Some(_)) => "no: the bytes are genuine",
+                (None, None) if r.restates.is_some() => "no: stated again by the project",
+                (None, None) => "the log does not say so",
+            };
             rows.push(vec![
                 code(&r.purl),
                 code(&a.name),
                 code(&a.sha256),
                 plain(time(r.time)),
                 plain(standing),
+                plain(affected),
             ]);
         }
     }
@@ -194,8 +201,12 @@ fn who(d: &Document, out: &mut Vec<Block>) {
         return;
     }
     if !rows.is_empty() {
-        out.push(says("Whoever fetched or ran one of these files while it did not stand, or before the log said so:"));
-        let head = vec!["release", "file", "SHA-256", "logged", "standing"];
+        out.push(says(
+            "Whoever fetched or ran a file that is marked so, at any time since it was logged:",
+        ));
+        let head = vec![
+            "release", "file", "SHA-256", "logged", "standing", "affected",
+        ];
         out.push(Block::Table(head, rows));
     }
     if !d.samples.is_empty() {

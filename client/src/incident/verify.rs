@@ -147,16 +147,6 @@ pub(crate) fn verify(
             Err(fail) => rows.push((*index, Err(fail))),
         }
     }
-    let unordered = document
-        .timeline
-        .windows(2)
-        .any(|w| matches!(w, [a, b] if a.index >= b.index));
-    if unordered {
-        fails.push(row_fail(
-            "row-changed",
-            "the timeline is not in the log's order",
-        ));
-    }
     let known = rest(files, policy, &project.id, &document, &proven);
     let built: BTreeMap<u64, &Row> = match &known {
         Ok((built, _)) => built
@@ -199,6 +189,16 @@ pub(crate) fn verify(
     }
     rows.sort_by_key(|(index, _)| *index);
     fails.extend(rows.iter().filter_map(|(_, v)| v.as_ref().err().cloned()));
+    let unordered = document
+        .timeline
+        .windows(2)
+        .any(|w| matches!(w, [a, b] if a.index > b.index));
+    if unordered {
+        fails.push(row_fail(
+            "row-changed",
+            "the timeline is not in the log's order",
+        ));
+    }
     match known {
         Err(fail) => fails.push(fail),
         // What is wrong with a line shows in every file.
