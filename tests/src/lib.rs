@@ -11,6 +11,7 @@ pub mod hostile;
 pub mod kills;
 pub mod load;
 pub mod random;
+pub mod replay;
 pub mod serving;
 pub mod wire;
 pub mod witness;

@@ -1,0 +1,71 @@
+//! `cargo replay-2021`: the breach of 2021 replayed against this project's programs.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, ValueEnum};
+use countersign_tests::replay::{Scene, VARIANTS, Variant, replay};
+use std::process::ExitCode;
+
+const AFTER: &str = "\
+In 2021 an attacker found a storage key in a layer of a public image, added one line to the uploader
+script that a company served from cloud storage, and received the secrets of everybody's CI jobs for two
+months. This replays it on loopback, with a real S3-compatible storage, a log, three witnesses, a monitor and
+CI jobs, and then what a stronger attacker would do:
+
+  storage            they can write to the storage, as in 2021
+  release-key        they have the project's release key, too
+  log                they run the log, and hold its keys
+  hidden-revocation  they hide from clients that a key was revoked
+
+Each line `shown` is an assertion: the exit code is 1 where one does not hold. Days pass one after the
+other, and no clock is changed. The programs must be built: `cargo build --workspace`.";
+
+/// Replay the breach of 2021 and its harder variants.
+#[derive(Parser)]
+#[command(name = "replay-2021", version, after_help = AFTER)]
+struct Args {
+    /// Only this variant
+    #[arg(long, value_enum)]
+    variant: Option<Name>,
+    /// Six days of the two months
+    #[arg(long)]
+    short: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    Storage,
+    ReleaseKey,
+    Log,
+    HiddenRevocation,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let variants = match args.variant {
+        None => VARIANTS.to_vec(),
+        Some(Name::Storage) => vec![Variant::Storage],
+        Some(Name::ReleaseKey) => vec![Variant::ReleaseKey],
+        Some(Name::Log) => vec![Variant::Log],
+        Some(Name::HiddenRevocation) => vec![Variant::HiddenRevocation],
+    };
+    let days = if args.short { 6 } else { 61 };
+    // What failed is said in one piece; where in our source is of no interest to whoever runs it.
+    std::panic::set_hook(Box::new(|info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+        eprintln!("\nfailed: {}", text.unwrap_or("unknown"));
+    }));
+    let mut scene = Scene::new(false);
+    let all = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        for variant in variants {
+            replay(variant, days, &mut scene);
+        }
+        scene.end()
+    }));
+    let Ok((shown, took)) = all else {
+        return ExitCode::FAILURE;
+    };
+    println!("\n{shown} things shown in {:.0} s", took.as_secs_f64());
+    ExitCode::SUCCESS
+}
