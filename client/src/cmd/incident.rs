@@ -35,7 +35,7 @@ pub enum IncidentCommand {
     /// Exit code 0: written. 1: the log's answers, or bytes in the quarantine, contradict
     /// themselves. 2: wrong usage. 3: the log could not be asked.
     #[command(verbatim_doc_comment)]
-    Report(ReportArgs),
+    Report(Box<ReportArgs>),
     /// Verify a report offline: each line of its timeline, and that nothing is missing or more
     ///
     /// It takes the report and your policy, and asks nobody. From the proofs it makes the report
