@@ -1,8 +1,9 @@
 //! `countersign incident …`: a report about a key, a digest, a version or a time, and whether such
 //! a report is what its proofs make of it.
 
-use super::common::{PolicyArgs, load_memory, load_policy, now, parse_time, state_path};
+use super::common::{PolicyArgs, load_memory, load_policy, log_url, now, parse_time, state_path};
 use super::complete::Evident;
+use super::history;
 use super::keys::{Inventory, since};
 use super::say::{Desk, LogArgs};
 use crate::fail::{Fail, visible};
@@ -13,6 +14,7 @@ use crate::incident::proven::{Against, HEAD, HISTORY, HeadFile, Proven, VIEW_MOV
 use crate::incident::samples;
 use crate::incident::verify::{Found, Line, made, verify};
 use crate::policy::ProjectPolicy;
+use crate::receipt;
 use clap::{ArgGroup, Args, Subcommand};
 use ledger::{from_hex32, hex32, names};
 use serde_json::{Value, json};
@@ -192,7 +194,8 @@ fn attempt(args: &ReportArgs, desk: &mut Desk, project: &ProjectPolicy) -> Resul
         reason: args.reason.clone(),
         made: now(),
         made_by: MADE_BY.to_owned(),
-        log_url: super::common::log_url(None, Some(&desk.policy))?,
+        // It is published: a password in it is not.
+        log_url: receipt::address(&log_url(None, Some(&desk.policy))?).replace("…@", ""),
     };
     let proven = prove(desk, project, evident, &asked, &folder)?;
     if let Some(from) = &args.quarantine {
@@ -205,7 +208,7 @@ fn attempt(args: &ReportArgs, desk: &mut Desk, project: &ProjectPolicy) -> Resul
         folder.write(&name, &bytes)?;
     }
     // As a stranger will: what does not verify is not handed out.
-    let found = verify(&files, &desk.policy, desk.memory(), now())?;
+    let found = verify(&files, desk.ours(), desk.memory(), now())?;
     if let Some(fail) = found.fail {
         return Err(fail);
     }
@@ -236,7 +239,7 @@ fn prove(
     folder.write(HISTORY, &history)?;
     let complete = evident.complete;
     let against = Against {
-        policy: &desk.policy,
+        ours: desk.ours(),
         project,
         memory: desk.memory(),
         now: now(),
@@ -295,8 +298,18 @@ fn told(args: &ReportArgs, built: &Built) {
 
 fn verify_report(args: &VerifyArgs) -> Result<(), Fail> {
     let policy = load_policy(&args.policy)?;
-    let memory = load_memory(&state_path(&args.policy)?)?;
-    let found = verify(&Files::new(&args.directory), &policy, &memory, now())?;
+    if !args.directory.is_dir() {
+        let why = format!("{} is no directory", args.directory.display());
+        return Err(Fail::usage("no-report", why)
+            .hint("give the directory that `countersign incident report --out` wrote"));
+    }
+    let state = state_path(&args.policy)?;
+    let memory = load_memory(&state)?;
+    let ours = history::Against {
+        policy: &policy,
+        state: &state,
+    };
+    let found = verify(&Files::new(&args.directory), ours, &memory, now())?;
     if args.json {
         sayln!("{}", shown(&found));
     } else {

@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::stated::{Stands, Stated};
 use ledger::envelope::Envelope;
 use ledger::statement::{Body, Withdrawn};
-use ledger::{Hash, hex32, names};
+use ledger::{Hash, from_hex32, hex32, names};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A report with the files that belong to it.
@@ -64,7 +64,7 @@ pub(crate) fn build(
     let own = releases
         .iter()
         .filter(|r| concern.releases.contains(&r.index));
-    let own: Vec<Release> = own.map(|r| release(complete, r, &standings)).collect();
+    let own: Vec<Release> = own.map(|r| release(&concern, r, &standings)).collect();
     let keys = inventory.keys.iter();
     let keys = keys.filter(|row| concern.keys.contains(&row.id()));
     let (api_version, kind) = Document::api();
@@ -88,7 +88,7 @@ pub(crate) fn build(
         releases: own,
         withdrawals: withdrawals(complete, &concern),
         revocations: revocations(complete, &concern),
-        keys: keys.map(key).collect(),
+        keys: keys.map(|row| key(complete, row)).collect(),
         timeline: proven.rows.iter().map(|(i, r)| row(*i, r)).collect(),
         samples: with_releases(samples, &releases),
         next,
@@ -108,13 +108,8 @@ fn at(place: Place) -> At {
     }
 }
 
-fn release(complete: &Complete, r: &complete::Release, standings: &Standings<'_>) -> Release {
+fn release(concern: &Concern, r: &complete::Release, standings: &Standings<'_>) -> Release {
     let against = standings.against(r);
-    let restates = complete.statements().find(|(i, _)| *i == r.index);
-    let restates = restates.and_then(|(_, leaf)| match &leaf.statement.body {
-        Body::Release(r) => r.restates,
-        _ => None,
-    });
     let artifact = |s: &ledger::statement::Subject| Artifact {
         name: s.name.clone(),
         sha256: hex32(&s.sha256),
@@ -151,7 +146,7 @@ fn release(complete: &Complete, r: &complete::Release, standings: &Standings<'_>
                 successor,
             })
         }),
-        restates: restates.map(|r| hex32(&r)),
+        restates: concern.restates.get(&r.index).map(hex32),
     }
 }
 
@@ -194,7 +189,14 @@ fn revocations(complete: &Complete, concern: &Concern) -> Vec<Revocation> {
     .collect()
 }
 
-fn key(row: &KeyRow) -> Key {
+fn key(complete: &Complete, row: &KeyRow) -> Key {
+    let revoked = |index: u64| {
+        let found = complete.statements().find(|(i, _)| *i == index);
+        At {
+            index,
+            time: found.map(|(_, leaf)| leaf.time),
+        }
+    };
     let place = |index, time| At {
         index,
         time: Some(time),
@@ -206,10 +208,7 @@ fn key(row: &KeyRow) -> Key {
         listed: place(row.listed.index, row.listed.time),
         left_out: row.dropped.map(|d| place(d.index, d.time)),
         successor: row.successor.map(|s| s.to_string()),
-        revoked: row.revoked.as_ref().map(|r| At {
-            index: r.index,
-            time: None,
-        }),
+        revoked: row.revoked.as_ref().map(|r| revoked(r.index)),
         since: row.revoked.as_ref().and_then(|r| r.since),
         statements: row.times(),
     }
@@ -240,12 +239,19 @@ fn row(index: u64, (stated, sha256): &(Stated, Hash)) -> Row {
 
 /// Which releases have such bytes. Most samples are of bytes that none has.
 fn with_releases(mut samples: Vec<Sample>, releases: &[complete::Release]) -> Vec<Sample> {
+    let mut known: BTreeMap<Hash, Vec<u64>> = BTreeMap::new();
+    for release in releases {
+        for artifact in &release.artifacts {
+            let of = known.entry(artifact.sha256).or_default();
+            if of.last() != Some(&release.index) {
+                of.push(release.index);
+            }
+        }
+    }
     for sample in &mut samples {
-        let of = releases.iter().filter(|r| {
-            let mut digests = r.artifacts.iter().map(|a| hex32(&a.sha256));
-            digests.any(|d| d == sample.sha256)
-        });
-        sample.released = of.map(|r| r.index).collect();
+        let digest = from_hex32(&sample.sha256);
+        let of = digest.and_then(|d| known.get(&d));
+        sample.released = of.cloned().unwrap_or_default();
     }
     samples
 }
@@ -256,7 +262,7 @@ fn good(releases: &[complete::Release], concern: &Concern) -> Option<Good> {
     let suspected = |r: &&complete::Release| r.keys.iter().any(|k| concern.suspects.contains(k));
     let stands = releases.iter().filter(|r| r.standing == Standing::Stands);
     let asked = |r: &&complete::Release| {
-        concern.releases.contains(&r.index) && !concern.again.contains(&r.index)
+        concern.releases.contains(&r.index) && !concern.restates.contains_key(&r.index)
     };
     let free = stands.filter(|r| !suspected(r) && !asked(r));
     let found = free.max_by_key(|r| r.index)?;

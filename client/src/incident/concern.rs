@@ -5,7 +5,7 @@ use crate::cmd::complete::{Complete, Release};
 use ledger::leaf::StatementLeaf;
 use ledger::statement::{Body, Target, Withdrawn};
 use ledger::{Hash, KeyId, hex32, names};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a question concerns.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,10 +14,8 @@ pub(super) struct Concern {
     pub(super) entries: BTreeSet<u64>,
     /// Those of them that are releases which are asked about, or are stated again by one of these.
     pub(super) releases: BTreeSet<u64>,
-    /// Those that state another again.
-    pub(super) again: BTreeSet<u64>,
-    /// The statements that are stated again.
-    pub(super) restated: BTreeSet<Hash>,
+    /// Of all releases those that state another again, and which.
+    pub(super) restates: BTreeMap<u64, Hash>,
     /// The key that is asked about, or those that signed what is.
     pub(super) keys: BTreeSet<KeyId>,
     /// Those that a thief may have: of a key or a window that is asked about.
@@ -88,26 +86,27 @@ impl Concern {
 
     /// What states a release again that is concerned, and what such a one states again.
     fn stated_again(&mut self, complete: &Complete) {
+        let known: Vec<(u64, Hash, Option<Hash>)> = complete
+            .statements()
+            .filter_map(|(index, leaf)| match &leaf.statement.body {
+                Body::Release(r) => Some((index, leaf.envelope.pae_hash(), r.restates)),
+                _ => None,
+            })
+            .collect();
+        let restates = known
+            .iter()
+            .filter_map(|(index, _, of)| Some((*index, (*of)?)));
+        self.restates = restates.collect();
         loop {
             let before = self.releases.len();
-            let known: Vec<(u64, Hash, Option<Hash>)> = complete
-                .statements()
-                .filter_map(|(index, leaf)| match &leaf.statement.body {
-                    Body::Release(r) => Some((index, leaf.envelope.pae_hash(), r.restates)),
-                    _ => None,
-                })
-                .collect();
-            let states = known.iter().filter(|r| r.2.is_some());
-            self.again = states.map(|r| r.0).collect();
-            self.restated = known.iter().filter_map(|r| r.2).collect();
-            let of = |(index, pae, _): &(u64, Hash, Option<Hash>)| {
-                self.releases.contains(index).then_some(*pae)
-            };
-            let own: BTreeSet<Hash> = known.iter().filter_map(of).collect();
-            let again = known.iter().filter(|r| self.releases.contains(&r.0));
-            let restated: BTreeSet<Hash> = again.filter_map(|r| r.2).collect();
-            for (index, pae, restates) in &known {
-                if restates.is_some_and(|r| own.contains(&r)) || restated.contains(pae) {
+            let own = known.iter().filter(|r| self.releases.contains(&r.0));
+            let (mut paes, mut restated): (BTreeSet<Hash>, BTreeSet<Hash>) = Default::default();
+            for (_, pae, of) in own {
+                paes.insert(*pae);
+                restated.extend(of);
+            }
+            for (index, pae, of) in &known {
+                if of.is_some_and(|r| paes.contains(&r)) || restated.contains(pae) {
                     self.releases.insert(*index);
                 }
             }

@@ -35,11 +35,13 @@ fn text(raw: &str) -> String {
     out
 }
 
-/// Code: between more backticks than stand within; in a table a bar would end the cell.
+/// What ends code, or a table's cell; and what code may hold, but not every reader knows that.
+const OUTSIDE: &[char] = &['`', '|', '\\', '<', '>', '[', ']', '!'];
+
+/// Code, where nothing in it could be anything else: else prose.
 fn code(raw: &str) -> String {
     let clean = visible(raw);
-    // Backslashes mean nothing in code, but a bar must have one: then it is prose.
-    if clean.trim() != clean || clean.is_empty() || clean.contains(['`', '|', '\\']) {
+    if clean.trim() != clean || clean.is_empty() || clean.contains(OUTSIDE) {
         return text(&clean);
     }
     format!("`{clean}`")
@@ -109,6 +111,6 @@ mod tests {
         assert_eq!(text("- a"), "\\- a");
         assert_eq!(text("2026-01-31T08:30:00Z"), "2026-01-31T08:30:00Z");
         assert_eq!(code("pkg:generic/a@1"), "`pkg:generic/a@1`");
-        assert_eq!(code("<b>"), "`<b>`");
+        assert_eq!(code("<b>"), "&lt;b&gt;");
     }
 }

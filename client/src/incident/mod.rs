@@ -17,4 +17,6 @@ mod osv;
 pub(crate) mod proven;
 pub(crate) mod samples;
 mod story;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verify;

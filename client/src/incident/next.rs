@@ -9,7 +9,7 @@ use crate::fail::Fail;
 use ledger::envelope::Envelope;
 use ledger::statement::{Body, Revocation, Statement, Target, Withdrawal, Withdrawn};
 use ledger::{Hash, KeyId, hex32};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is prepared, and the steps.
 #[derive(Default)]
@@ -63,10 +63,11 @@ impl From<'_> {
                 row.id()
             ));
         }
+        let restated: BTreeSet<&Hash> = self.concern.restates.values().collect();
         let void = self.releases.iter().any(|r| {
             matches!(r.standing, Standing::Void(_))
                 && self.concern.releases.contains(&r.index)
-                && !self.concern.restated.contains(&r.statement)
+                && !restated.contains(&r.statement)
         });
         if void || !prepared.next.is_empty() {
             prepared.steps.push(format!(
@@ -154,7 +155,7 @@ impl From<'_> {
             .keys
             .iter()
             .any(|k| self.concern.suspects.contains(k));
-        let again = self.concern.again.contains(&release.index);
+        let again = self.concern.restates.contains_key(&release.index);
         // Of a version or a digest nobody is suspected.
         counts && asked && (suspected || !again)
     }

@@ -1,10 +1,12 @@
 //! The proofs of a report, read and verified by a policy alone: no log is asked.
 
 use super::folder::{Files, changed};
+use crate::cmd::common::{refused_to_fail_of, refused_words};
 use crate::cmd::complete::Complete;
+use crate::cmd::history;
 use crate::fail::Fail;
 use crate::memory::{Memory, SeenHead};
-use crate::policy::{Policy, ProjectPolicy};
+use crate::policy::ProjectPolicy;
 use crate::refused::Refused;
 use crate::stated::{Stated, verify_statement};
 use crate::verify::{Shown, verify_head};
@@ -53,20 +55,26 @@ pub(crate) struct Proven {
 
 /// Against whom proofs are held.
 pub(crate) struct Against<'a> {
-    pub(crate) policy: &'a Policy,
+    /// Whose log it is, and where evidence of a fork is kept.
+    pub(crate) ours: history::Against<'a>,
     pub(crate) project: &'a ProjectPolicy,
     /// What this machine remembers of the log: a checkpoint of another history is a fork.
     pub(crate) memory: &'a Memory,
     pub(crate) now: u64,
 }
 
-fn refused(name: &str, why: &Refused) -> Fail {
-    let mut fail = crate::cmd::common::refused_words(why);
-    fail.message = format!("{name} proves nothing: {}", fail.message);
-    fail.detail("file", name)
-}
-
 impl Against<'_> {
+    /// Where it is that the log forked, evidence of that is kept.
+    fn refused(&self, name: &str, why: &Refused) -> Fail {
+        let mut fail = match why {
+            Refused::Fork { .. } => refused_to_fail_of(why, self.ours, self.project),
+            _ => refused_words(why)
+                .hint("the report was changed, or your policy is not its maker's: ask for the whole of it"),
+        };
+        fail.message = format!("{name} proves nothing: {}", fail.message);
+        fail.detail("file", name)
+    }
+
     /// What is remembered of the log, but not of the project: a report of last week says what was
     /// proven then.
     fn log_memory(&self) -> Memory {
@@ -93,8 +101,9 @@ impl Against<'_> {
             head: &file.head,
         };
         let id = &self.project.id;
-        let (checkpoint, head) = verify_head(id, shown, self.policy, &self.log_memory(), self.now)
-            .map_err(|r| refused(HEAD, &r))?;
+        let (checkpoint, head) =
+            verify_head(id, shown, self.ours.policy, &self.log_memory(), self.now)
+                .map_err(|r| self.refused(HEAD, &r))?;
         let root = from_hex32(&checkpoint.root).unwrap_or_default();
         let text = files.read(HISTORY, MAX_HISTORY)?;
         let mut leaves = Vec::new();
@@ -137,7 +146,7 @@ impl Against<'_> {
             .detail("got", format!("{} entries of root {}", all.size(), hex32(&all.root())))
             .hint("something was left out or added: ask whoever gave you the report for the whole of it"));
         }
-        let mut fold = Fold::new(&self.policy.log.origin);
+        let mut fold = Fold::new(&self.ours.policy.log.origin);
         for (index, leaf) in leaves {
             fold.skip_to(*index);
             fold.check_logged(leaf, None)
@@ -190,8 +199,8 @@ impl Against<'_> {
             return Err(swapped(name, &why));
         }
         let (id, memory) = (&self.project.id, self.log_memory());
-        let stated = verify_statement(id, &bundle, self.policy, &memory, self.now)
-            .map_err(|r| refused(name, &r))?;
+        let stated = verify_statement(id, &bundle, self.ours.policy, &memory, self.now)
+            .map_err(|r| self.refused(name, &r))?;
         let known = complete.leaves.binary_search_by_key(&index, |(at, _)| *at);
         let known = known.ok().and_then(|at| complete.leaves.get(at));
         let same = known.is_some_and(|(_, leaf)| match leaf {

@@ -118,23 +118,23 @@ fn what_happened(d: &Document, out: &mut Vec<Block>) {
     let mut reasons: Vec<Vec<Text>> = Vec::new();
     for r in &d.revocations {
         let since = match r.compromised_since {
-            Some(since) => format!("; nothing that it signed from entry {since} on counts"),
+            Some(since) => format!("(nothing that it signed from entry {since} on counts) "),
             None => String::new(),
         };
         reasons.push(vec![
             plain(format!("entry {} revokes", r.index)),
             code(&r.target),
-            plain(format!("{since}. The project's reason: “{}”", r.reason)),
+            plain(format!("{since}with the reason “{}”", r.reason)),
         ]);
     }
     for w in &d.withdrawals {
         let what = w.prefix.as_ref().or(w.release.as_ref());
         let instead = w.successor.as_ref();
-        let instead = instead.map_or_else(String::new, |s| format!(". In its place: “{s}”"));
+        let instead = instead.map_or_else(String::new, |s| format!("; in its place: “{s}”"));
         reasons.push(vec![
             plain(format!("entry {} takes back", w.index)),
             code(what.cloned().unwrap_or_default()),
-            plain(format!("The project's reason: “{}”{instead}", w.reason)),
+            plain(format!("with the reason “{}”{instead}", w.reason)),
         ]);
     }
     if !reasons.is_empty() {

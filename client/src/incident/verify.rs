@@ -10,6 +10,7 @@ use super::next;
 use super::osv;
 use super::proven::{Against, HEAD, HISTORY, Proven, bundle_name};
 use super::samples;
+use crate::cmd::history;
 use crate::fail::{Fail, visible};
 use crate::memory::Memory;
 use crate::policy::{Policy, ProjectPolicy};
@@ -54,16 +55,26 @@ impl Line {
     }
 }
 
+fn malformed(why: &str) -> Fail {
+    Fail::untrusted("report-malformed", format!("{DOCUMENT}: {why}"))
+        .hint("give the directory that `countersign incident report --out` wrote, unchanged")
+}
+
+/// Where a log is asked, as a report may say it: records that are published refer to it.
+fn is_address(url: &str) -> bool {
+    let plain = url
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"\"'<>\\`@".contains(&b));
+    plain && (url.starts_with("https://") || url.starts_with("http://"))
+}
+
 /// The report, as it says itself.
 ///
 /// # Errors
 /// Exit code 1 where it is none; 3 where it is of another version.
 pub(crate) fn read(files: &Files) -> Result<Document, Fail> {
     let bytes = files.read(DOCUMENT, MAX_FILE)?;
-    let bad = |why: String| {
-        Fail::untrusted("report-malformed", format!("{DOCUMENT}: {why}"))
-            .hint("give the directory that `countersign incident report --out` wrote, unchanged")
-    };
+    let bad = |why: String| malformed(&why);
     let value = ledger::json::parse(&bytes).map_err(|e| bad(e.to_string()))?;
     let (api, kind) = Document::api();
     let field = |name: &str| value.get(name).and_then(serde_json::Value::as_str);
@@ -81,6 +92,9 @@ pub(crate) fn read(files: &Files) -> Result<Document, Fail> {
     }
     let document: Document = ledger::json::typed(value).map_err(|e| bad(e.to_string()))?;
     let own = document.to_bytes().map_err(|e| bad(e.to_string()))?;
+    if !is_address(&document.asked.log_url) {
+        return Err(bad("logUrl is no address of a log".into()));
+    }
     if own == bytes {
         return Ok(document);
     }
@@ -122,14 +136,15 @@ pub(crate) struct Found {
 /// Where nothing can be said of its lines; else [`Found::fail`] has the first of what is gravest.
 pub(crate) fn verify(
     files: &Files,
-    policy: &Policy,
+    ours: history::Against<'_>,
     memory: &Memory,
     now: u64,
 ) -> Result<Found, Fail> {
     let document = read(files)?;
+    let policy = ours.policy;
     let project = project(policy, &document)?;
     let against = Against {
-        policy,
+        ours,
         project,
         memory,
         now,
@@ -157,22 +172,25 @@ pub(crate) fn verify(
             .collect(),
         Err(_) => BTreeMap::new(),
     };
+    let mut said: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
+    for row in &document.timeline {
+        said.entry(row.index).or_default().push(row);
+    }
     for index in proven.rows.keys() {
         let Some(want) = built.get(index) else {
             continue;
         };
-        let mut own = document.timeline.iter().filter(|r| r.index == *index);
-        let verdict = match (own.next(), own.next()) {
-            (None, _) => Err(row_fail(
+        let verdict = match said.get(index).map(Vec::as_slice) {
+            Some([row]) if row == want => Ok((*row).clone()),
+            Some([row]) => Err(differs(row, want)),
+            None | Some([]) => Err(row_fail(
                 "row-missing",
                 &format!("the timeline does not have entry {index}, which the question concerns"),
             )),
-            (Some(_), Some(_)) => Err(row_fail(
+            Some(_) => Err(row_fail(
                 "row-surplus",
                 &format!("the timeline has entry {index} twice"),
             )),
-            (Some(row), None) if row != *want => Err(differs(row, want)),
-            (Some(row), None) => Ok(row.clone()),
         };
         rows.push((*index, verdict));
     }
@@ -230,7 +248,9 @@ fn rest(
 ) -> Result<(Built, BTreeSet<String>), Fail> {
     let names = files.list()?;
     let samples = samples::read(files, &names)?;
-    let built = build(policy, project, proven, &document.asked, samples)?;
+    let built = build(policy, project, proven, &document.asked, samples);
+    // Of what its maker asked, nothing can be prepared: no such report was ever written.
+    let built = built.map_err(|fail| malformed(&fail.message))?;
     Ok((built, names))
 }
 
