@@ -27,7 +27,7 @@ pub(crate) const HISTORY: &str = "proofs/history.jsonl";
 const MAX_HEAD: u64 = 8 << 20;
 /// A leaf in base64, and a proof of some sixty hashes.
 const MAX_LINE: usize = 256 * 1024;
-const MAX_HISTORY: u64 = 1 << 30;
+const MAX_HISTORY: u64 = 512 << 20;
 
 /// What [`HEAD`] holds.
 #[derive(Debug, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 
 use super::document::{Document, Question, Release};
 use super::proven::{HEAD, HISTORY};
-use crate::when::time;
+use crate::when::{parse_time, time};
 
 /// A piece of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,10 +160,11 @@ fn since_when(d: &Document, out: &mut Vec<Block>) {
             time(until)
         )));
     }
-    let began = d.samples.iter().flat_map(|s| &s.accounts);
-    if let Some(first) = began.map(|a| a.began.as_str()).min() {
+    let accounts = d.samples.iter().flat_map(|s| &s.accounts);
+    if let Some(first) = accounts.filter_map(|a| parse_time(&a.began)).min() {
         out.push(says(format!(
-            "Bytes that should not have been served were seen first at {first}. That is an observation by whoever made this report, not a proof."
+            "Bytes that should not have been served were seen first at {}. That is an observation by whoever made this report, not a proof.",
+            time(first)
         )));
     } else if from.is_none() {
         out.push(says("The log says nothing against any of it until now."));

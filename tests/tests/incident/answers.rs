@@ -154,6 +154,29 @@ fn what_is_prepared_can_be_signed_and_sent_and_the_next_report_says_so() {
         fs::remove_file(r.join(&revoke)).unwrap()
     });
 
+    // Of a window the keys that released in it are in question; a root key's loss voids nothing.
+    let since = |out: &str, file: &str| {
+        let bytes = fs::read(bench.path(out).join(file)).unwrap();
+        let envelope = ledger::envelope::Envelope::parse_prepared(&bytes).unwrap();
+        let said = ledger::statement::Statement::parse(&envelope.payload).unwrap();
+        let ledger::statement::Body::Revocation(r) = said.body else {
+            panic!("{file} is no revocation");
+        };
+        r.compromised_since
+    };
+    assert_eq!(since("first", &revoke), Some(two));
+    let window = "--since 2020-01-01T00:00:00Z --until 2100-01-01T00:00:00Z";
+    let all = scene.report(window, "window");
+    let of_window: Vec<&Value> = all["next"].as_array().unwrap().iter().collect();
+    assert_eq!(of_window[0]["file"], json!(revoke));
+    assert_eq!(of_window.len(), 4, "{of_window:?}");
+    assert_eq!(since("window", &revoke), Some(0));
+    let root = bench.id("root1");
+    let of_root = scene.report(&format!("--key {root}"), "root");
+    let file = format!("next/revoke-{root:.16}.json");
+    assert_eq!(of_root["next"][0]["file"], json!(file));
+    assert_eq!(since("root", &file), None);
+
     let sent = |file: &str, keys: &str| {
         bench.ok(&format!("sign first/{file} {keys}"));
         bench.ok(&format!("submit first/{file} --out sent.bundle"));

@@ -166,6 +166,27 @@ fn what_was_changed_is_missing_or_surplus_is_found() {
     stranger.refused("report-malformed", |r| {
         edit(&r.join(json), |v| v["more"] = json!(1))
     });
+    // What no maker can have asked: of an address that is none, or for a reason that no log takes.
+    stranger.refused("report-malformed", |r| {
+        edit(&r.join(json), |v| {
+            v["asked"]["logUrl"] = json!("javascript:x");
+        });
+    });
+    stranger.refused("report-malformed", |r| {
+        edit(&r.join(json), |v| {
+            v["asked"]["made"] = json!(-1);
+        });
+    });
+    // A log that showed this machine another tree of that size.
+    let state = stranger.dir.path().join("state.json");
+    let (size, root) = (&report["asOf"]["size"], "00".repeat(32));
+    let head = fs::read(stranger.report().join("proofs/head.json")).unwrap();
+    let head: Value = serde_json::from_slice(&head).unwrap();
+    let seen =
+        json!({ "checkpoint": head["checkpoint"], "size": size, "root": root, "viewTime": 0 });
+    let memory = json!({ "apiVersion": "countersign/v1", "logs": { "log.example": seen }, "projects": {}, "releases": {} });
+    stranger.refused("fork", |_| fs::write(&state, memory.to_string()).unwrap());
+    fs::remove_file(&state).unwrap();
     // After all this it is as it was.
     stranger.verified();
     // Of another project, and of a version to come.

@@ -135,6 +135,11 @@ fn samples_are_observations_and_hostile_text_is_only_text() {
     stranger.refused("sample-changed", |r| {
         fs::write(r.join(&bin), "other").unwrap();
     });
+    // Of the same size: only its digest tells.
+    stranger.refused("sample-changed", |r| {
+        let other: Vec<u8> = bytes.iter().map(|b| b ^ 1).collect();
+        fs::write(r.join(&bin), other).unwrap();
+    });
     stranger.refused("sample-changed", |r| fs::remove_file(r.join(&bin)).unwrap());
     stranger.refused("sample-changed", |r| {
         edit(&r.join(format!("samples/{digest}-1.json")), |v| {
