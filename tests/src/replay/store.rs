@@ -88,7 +88,7 @@ impl Store {
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(SimpleAuth::from_single(key.id.clone(), key.secret.clone()));
         service.set_access(ReadByAll);
-        let service = service.build();
+        let service = service.build().into_shared();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         let serving = tokio::runtime::Builder::new_multi_thread()
