@@ -45,6 +45,7 @@ pub fn replay(scene: &mut Scene) {
     let first = Job::new(&world, "first");
     let said = first.new_way(&world, "lured.toml", &by_url);
     assert_eq!(said.code, 0, "{}", said.err);
+    watched(&world);
     let seen = Instant::now();
 
     let (stolen, index) = (world.release.clone(), world.index("1.1"));
@@ -59,6 +60,13 @@ pub fn replay(scene: &mut Scene) {
     scene.tell(
         "",
         "the owner revokes it; the attacker answers for the log as it was before",
+    );
+    world.watch();
+    let code = world.watch();
+    scene.shown(
+        "the owner's monitor is shown the same, and tells that a witness has seen more (exit code 4)",
+        code == 4 && world.alerts().contains("\"cosigned-not-served\""),
+        &|| format!("exit code {code}\n{}", world.alerts()),
     );
     let fresh = Job::new(&world, "fresh");
     let said = fresh.new_way(&world, "jobs.toml", &by_url);
@@ -99,4 +107,19 @@ pub fn replay(scene: &mut Scene) {
         revoked == 1 && said.code == 1 && said.err.contains("[bad-map-proof]"),
         &|| format!("{revoked} revoked\n{}", said.err),
     );
+}
+
+/// The owner's monitor by the same address; that 1.1 is not the owner's it has said, and was heard.
+fn watched(world: &World) {
+    world.monitor("1.0");
+    world.point("monitor.toml", "monitor.toml", "policy.toml", "lured.toml");
+    let code = world.watch();
+    assert!(
+        code == 5 && world.alerts().contains("unexpected-release"),
+        "exit code {code}\n{}",
+        world.alerts()
+    );
+    world.heard();
+    // What it asks for from now on is recorded as well.
+    assert_eq!(world.watch(), 0, "{}", world.alerts());
 }

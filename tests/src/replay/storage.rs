@@ -28,7 +28,13 @@ pub fn replay(days: u32, scene: &mut Scene) {
     world.monitor("1.0");
     // The note is the owner's own: nobody announced it, so it is acknowledged once.
     world.watch();
-    world.client("monitor ack --config monitor.toml --all");
+    world.heard();
+    let code = world.watch();
+    scene.shown(
+        "the monitor has nothing to say while the storage serves what was released",
+        code == 0,
+        &|| format!("exit code {code}\n{}", world.alerts()),
+    );
     let leaked = leak(&world, scene);
 
     scene.act("Two months, day by day");
@@ -183,6 +189,13 @@ fn answer(world: &mut World, leaked: &StorageKey, scene: &mut Scene) {
             .iter()
             .all(|s| shown.contains(s)),
         &|| shown.clone(),
+    );
+    let listed = world.ok(&format!("keys list --project {PROJECT}"));
+    let id = world.release.get(..8).unwrap_or_default();
+    scene.shown(
+        "`keys list` has every key, the one that leaked among them",
+        ["external:storage", id].iter().all(|s| listed.contains(s)),
+        &|| listed.clone(),
     );
     let new = StorageKey::generate();
     world.store.rotate(&new);

@@ -216,6 +216,21 @@ impl World {
         self.client("monitor --config monitor.toml --once").code
     }
 
+    /// The owner acknowledges what the monitor told so far.
+    pub fn heard(&self) {
+        let alerts = self.alerts();
+        let told = alerts.lines().map(|l| serde_json::from_str(l).unwrap());
+        let mut ids: Vec<String> = told
+            .filter_map(|m: Value| Some(m["alert"].as_str()?.to_owned()))
+            .collect();
+        ids.sort();
+        ids.dedup();
+        self.ok(&format!(
+            "monitor ack --config monitor.toml {}",
+            ids.join(" ")
+        ));
+    }
+
     /// Sets it up: what is in `announced` is expected, and the storage is watched.
     pub fn monitor(&self, version: &str) {
         fs::create_dir_all(self.path("announced")).unwrap();
