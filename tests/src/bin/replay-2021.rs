@@ -3,7 +3,7 @@
 
 use clap::{Parser, ValueEnum};
 use countersign_tests::replay::{Scene, VARIANTS, Variant, replay};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const AFTER: &str = "\
 In 2021 an attacker found a storage key in a layer of a public image, added one line to the uploader
@@ -17,7 +17,8 @@ CI jobs, and then what a stronger attacker would do:
   hidden-revocation  they hide from clients that a key was revoked
 
 Each line `shown` is an assertion: the exit code is 1 where one does not hold. Days pass one after the
-other, and no clock is changed. The programs must be built: `cargo build --workspace`.";
+other, and no clock is changed. `cargo replay-2021` builds the programs that are run; this program alone
+does so with --build. It needs `curl` and `sh`, which are the old way.";
 
 /// Replay the breach of 2021 and its harder variants.
 #[derive(Parser)]
@@ -29,6 +30,20 @@ struct Args {
     /// Six days of the two months
     #[arg(long)]
     short: bool,
+    /// First build the programs that are run
+    #[arg(long)]
+    build: bool,
+}
+
+/// Builds what is run, so that it is never an older state of it; nothing where all is built.
+fn build() -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let line = "build --quiet --locked --package countersign --package countersign-server --bins";
+    match Command::new(cargo).args(line.split(' ')).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("the programs could not be built ({status})")),
+        Err(e) => Err(format!("cargo: {e}")),
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -48,6 +63,12 @@ fn main() -> ExitCode {
         Some(Name::Log) => vec![Variant::Log],
         Some(Name::HiddenRevocation) => vec![Variant::HiddenRevocation],
     };
+    if args.build
+        && let Err(why) = build()
+    {
+        eprintln!("replay-2021: {why}");
+        return ExitCode::FAILURE;
+    }
     let days = if args.short { 6 } else { 61 };
     // What failed is said in one piece; where in our source is of no interest to whoever runs it.
     std::panic::set_hook(Box::new(|info| {
