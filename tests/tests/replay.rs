@@ -47,7 +47,7 @@ fn the_log_is_the_attacker_s() {
 
 #[test]
 fn a_revocation_is_hidden() {
-    short("hidden-revocation", 5);
+    short("hidden-revocation", 6);
 }
 
 /// What is shown is asserted: with a client that runs whatever is served, the replay fails.

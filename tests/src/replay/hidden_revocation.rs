@@ -2,7 +2,7 @@
 //! revoked.
 
 use super::Scene;
-use super::jobs::{Dropbox, Job, altered};
+use super::jobs::{Dropbox, Job, altered, uploader};
 use super::world::{PROJECT, ROOTS, World, file, until};
 use crate::bench::Proxy;
 use std::collections::BTreeMap;
@@ -81,6 +81,7 @@ pub fn replay(scene: &mut Scene) {
         said.code == 121 && said.err.contains("[void]"),
         &|| said.err.clone(),
     );
+    refresh_is_needed(&world, &between.url, scene);
     until("the old view is too old", || {
         seen.elapsed() > Duration::from_secs(MAX_AGE + 2)
     });
@@ -122,4 +123,24 @@ fn watched(world: &World) {
     world.heard();
     // What it asks for from now on is recorded as well.
     assert_eq!(world.watch(), 0, "{}", world.alerts());
+}
+
+/// A withdrawal that a job has seen once: older bundles do not say what it is about.
+fn refresh_is_needed(world: &World, between: &str, scene: &mut Scene) {
+    world.publish("1.2", &uploader("1.2"), "release2");
+    world.ok(&format!(
+        "withdraw --project {PROJECT} --version 1.2 --reason broken --key release2 --yes"
+    ));
+    // Without max-age, which would refuse the old view by itself.
+    world.point("hasty.toml", "lured-hasty.toml", world.url(), between);
+    let by_url = format!("{} --version 1.0", world.at("1.0"));
+    let reader = Job::new(world, "reader");
+    let said = reader.new_way(world, "hasty.toml", &by_url);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = reader.new_way(world, "lured-hasty.toml", &by_url);
+    scene.shown(
+        "a job that knows of a newer head takes no bundle that cannot say what was withdrawn since (exit code 123)",
+        said.code == 123 && said.err.contains("[needs-refresh]"),
+        &|| format!("exit code {}\n{}", said.code, said.err),
+    );
 }

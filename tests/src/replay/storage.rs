@@ -1,6 +1,6 @@
 //! As in 2021: the attacker has the storage key, and nothing else.
 
-use super::jobs::{Dropbox, Job, altered, uploader};
+use super::jobs::{Dropbox, Job, agent, altered, uploader};
 use super::store::StorageKey;
 use super::world::{CONTACT, PROJECT, ROOTS, World, file};
 use super::{Scene, date};
@@ -54,7 +54,7 @@ fn leak(world: &World, scene: &mut Scene) -> StorageKey {
         vec![("root/.boto", key.as_bytes())],
         vec![("root/.wh..boto", b"")],
     ]);
-    fs::write(world.path("build-image.tar"), saved).unwrap();
+    fs::write(world.path("build-image.tar"), &saved).unwrap();
     scene.tell(
         "before",
         "a public image has the storage key in a layer, which the next layer deletes",
@@ -89,18 +89,25 @@ fn leak(world: &World, scene: &mut Scene) -> StorageKey {
         }
         fn problem(&mut self, _: &Place, _: Problem) {}
     }
-    let mut find = Find(Vec::new());
-    walk(
-        &world.path("build-image.tar"),
-        &Limits::default(),
-        &mut find,
+    scene.tell(
+        "before",
+        "in 2021 there was no guard: the image is uploaded, and the attacker pulls it as anybody can",
     );
+    let image = "build-image.tar";
+    assert_eq!(world.store.put(&world.storage_key, image, &saved), 200);
+    let place = format!("{}/{image}", world.store.url);
+    let pulled = agent().get(place).call().unwrap().into_body();
+    let pulled = pulled.into_with_config().limit(1 << 20).read_to_vec();
+    fs::write(world.path("pulled.tar"), pulled.unwrap()).unwrap();
+    let mut find = Find(Vec::new());
+    walk(&world.path("pulled.tar"), &Limits::default(), &mut find);
     let leaked = StorageKey::read(&find.0[0]);
-    let status = world.store.put(&leaked, "probe", b"x");
+    let unsigned = agent().put(world.at("1.0")).send(b"x".as_slice()).unwrap();
+    let (without, with) = (unsigned.status(), world.store.put(&leaked, "probe", b"x"));
     scene.shown(
-        "pushed all the same, its layers hold the key, and the storage takes it",
-        status == 200 && leaked.secret == world.storage_key.secret,
-        &|| format!("status {status}"),
+        "its layers hold the key: the storage takes nothing that is not signed, and takes what this key signs",
+        without == 403 && with == 200 && leaked.secret == world.storage_key.secret,
+        &|| format!("status {without} without a key, {with} with it"),
     );
     leaked
 }
