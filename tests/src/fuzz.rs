@@ -64,6 +64,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signature", signature),
     ("secret_key", secret_key),
     ("client_policy", client_policy),
+    ("contents", contents),
+    ("guard", guard),
+    ("receipt", receipt),
     ("verify", verify_bundle),
 ];
 
@@ -612,6 +615,78 @@ pub fn client_policy(data: &[u8]) {
         let chosen = policy.select(Some(&project.name), "artifact").unwrap();
         assert_eq!(chosen, project);
     }
+}
+
+/// Receipts: what is read is written as one line, and reads back as the same.
+pub fn receipt(data: &[u8]) {
+    use countersign::receipt::Receipt;
+    let Ok(receipt) = Receipt::parse(data) else {
+        return;
+    };
+    let line = receipt.to_line().unwrap();
+    let (newline, line) = line.split_last().unwrap();
+    assert_eq!(*newline, b'\n');
+    assert!(!line.contains(&b'\n'));
+    assert_eq!(Receipt::parse(line).unwrap(), receipt);
+}
+
+/// The guard's detector: what it finds does not depend on how the bytes come.
+pub fn guard(data: &[u8]) {
+    use countersign::guard::detector::Detector;
+    let found = |piece: usize| {
+        let mut detector = Detector::new();
+        data.chunks(piece).for_each(|c| detector.bytes(c));
+        let found = detector.finish().into_iter();
+        found.map(|f| (f.rule.id, f.offset)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(7), found(usize::MAX));
+}
+
+/// Archives: whatever is in a file, its own bytes are shown whole, and the walk ends within its limits.
+pub fn contents(data: &[u8]) {
+    use countersign::contents::{Limits, Place, Problem, Sink, Visitor, walk};
+    struct Whole {
+        own: Option<ledger::Hash>,
+        spent: bool,
+        files: u64,
+    }
+    struct Hashing(keys::Sha256Stream);
+    impl Sink for Hashing {
+        fn bytes(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+    }
+    impl Visitor for Whole {
+        type Sink = Hashing;
+        fn open(&mut self, _: &Place, _: bool) -> Hashing {
+            self.files += 1;
+            Hashing(keys::Sha256Stream::new())
+        }
+        fn close(&mut self, place: &Place, sink: Hashing) {
+            if place.inner.is_empty() {
+                self.own = Some(sink.0.finish());
+            }
+        }
+        fn problem(&mut self, _: &Place, problem: Problem) {
+            self.spent |= matches!(problem, Problem::Large(_) | Problem::Entries(_));
+        }
+    }
+    let limits = Limits {
+        depth: 4,
+        entries: 200,
+        floor: 1 << 20,
+        ratio: 10,
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), data).unwrap();
+    let mut whole = Whole {
+        own: None,
+        spent: false,
+        files: 0,
+    };
+    walk(file.path(), &limits, &mut whole);
+    assert!(whole.files <= limits.entries);
+    assert!(whole.spent || whole.own == Some(sha256(data)));
 }
 
 /// The verifier: whatever the bundle, only what the golden log's project released verifies,

@@ -4,10 +4,15 @@
 use countersign_tests::{Said, binary, run};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-/// All of them side by side may take so long.
-const MOST: Duration = Duration::from_secs(60);
+/// The old way needs `curl`, as it did in 2021.
+fn curl() -> bool {
+    let there = Command::new("curl").arg("--version").output().is_ok();
+    if !there {
+        eprintln!("skipped: curl is not installed");
+    }
+    there
+}
 
 fn replay(variant: &str, programs: Option<&Path>) -> Said {
     let mut command = Command::new(binary("replay-2021").unwrap());
@@ -19,7 +24,9 @@ fn replay(variant: &str, programs: Option<&Path>) -> Said {
 }
 
 fn short(variant: &str, least: usize) {
-    let began = Instant::now();
+    if !curl() {
+        return;
+    }
     let said = replay(variant, None);
     let out = String::from_utf8(said.out).unwrap();
     assert_eq!(said.code, 0, "{out}\n{}", said.err);
@@ -27,7 +34,6 @@ fn short(variant: &str, least: usize) {
     assert!(shown >= least, "{shown} things shown\n{out}");
     let plain = |c: char| c == '\n' || !c.is_control();
     assert!(out.chars().all(plain), "{out:?}");
-    assert!(began.elapsed() < MOST, "{:?}", began.elapsed());
 }
 
 #[test]
@@ -55,6 +61,9 @@ fn a_revocation_is_hidden() {
 #[test]
 fn a_client_that_runs_anything_is_found_out() {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
+    if !curl() {
+        return;
+    }
     let programs = tempfile::tempdir().unwrap();
     for name in ["countersign-server", "countersign-witness"] {
         symlink(binary(name).unwrap(), programs.path().join(name)).unwrap();
