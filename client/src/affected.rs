@@ -109,15 +109,18 @@ impl History {
 
     /// What became of what `receipt` trusted.
     pub(crate) fn judge(&self, receipt: &Receipt<'_>) -> Found<'_> {
-        if receipt.head.size > self.size {
-            return Found::Newer(self.size);
-        }
         let known = self.releases.get(receipt.statement.as_ref());
         let known = known
             .filter(|k| k.index == receipt.index && k.digests.iter().any(|d| *d == receipt.sha256));
         match known {
+            // What is said against it counts, whatever view it was trusted by.
+            Some(Known {
+                against: Some(against),
+                ..
+            }) => Found::Bad(against),
+            _ if receipt.head.size > self.size => Found::Newer(self.size),
             None => Found::Bad(&UNKNOWN),
-            Some(known) => known.against.as_ref().map_or(Found::Good, Found::Bad),
+            Some(_) => Found::Good,
         }
     }
 }

@@ -10,19 +10,23 @@ pub mod rules;
 use crate::contents::{Limits, Place, Problem, Sink, Visitor, walk};
 use crate::fail::{Fail, visible};
 use detector::Detector;
+use keys::Sha256Stream;
 use ledger::statement::GuardException;
 use ledger::{Hash, hex32, json, sha256};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// Findings in one artifact that are listed; more are counted.
+/// Findings in one artifact that are listed. Where there are more none may stand: what is not listed
+/// cannot be judged.
 const MOST: usize = 200;
+/// The rule of what is said then.
+const TOO_MANY: &str = "too-many-findings";
 
 /// Something that must not be published as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Names it: over the artifact's digest, the place, the rule and the offset, so that nobody
-    /// learns anything of what was found from it.
+    /// Names it: over the artifact's digest, the place, which of the files there it is, the rule and
+    /// the offset, so that nobody learns anything of what was found from it.
     pub id: String,
     /// The artifact's name.
     pub artifact: String,
@@ -37,8 +41,16 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(artifact: (&str, &Hash), place: &Place, rule: &str, what: String, offset: u64) -> Self {
-        let named = json!({ "artifact": hex32(artifact.1), "offset": offset, "place": place.inner, "rule": rule });
+    fn new(
+        artifact: (&str, &Hash),
+        (place, ordinal): (&Place, u64),
+        rule: &str,
+        what: String,
+        offset: u64,
+    ) -> Self {
+        // An archive may have one name twice.
+        let named = json!({ "artifact": hex32(artifact.1), "offset": offset, "ordinal": ordinal,
+            "place": place.inner, "rule": rule });
         let bytes = json::canonical_of(&named).unwrap_or_default();
         let id = hex32(&sha256(&bytes))
             .get(..16)
@@ -83,31 +95,105 @@ impl Finding {
 
 /// Looks through the artifact at `path`, which has this name and digest. `progress` is told of bytes
 /// that were read of it.
-pub fn look(path: &Path, name: &str, digest: &Hash, progress: &dyn Fn(u64)) -> Vec<Finding> {
+///
+/// # Errors
+/// Exit code 2: what is there has another digest by now, or cannot be read.
+pub fn look(
+    path: &Path,
+    name: &str,
+    digest: &Hash,
+    progress: &dyn Fn(u64),
+) -> Result<Vec<Finding>, Fail> {
+    let bad = |kind: &str, why: String| {
+        Fail::usage(kind, format!("{}: {why}", path.display()))
+            .hint("publish files that nothing writes to while they are published")
+    };
+    // A link that is named is meant; that it leads elsewhere by now is seen by the digest.
+    let real = path
+        .canonicalize()
+        .map_err(|e| bad("unreadable", e.to_string()))?;
     let mut guard = Guard {
         artifact: (name, digest),
         findings: Vec::new(),
         progress,
+        opened: 0,
+        own: None,
+        more: false,
     };
-    walk(path, &Limits::default(), &mut guard);
-    guard.findings
+    walk(&real, &Limits::default(), &mut guard);
+    if guard.own != Some(*digest) {
+        let spent = guard.findings.iter().any(|f| f.rule == "unpacks-too-large");
+        // Where it unpacks to too much it was not read to its end.
+        if !(spent && guard.own.is_none()) {
+            let why = "it cannot be read, or was changed since it was hashed".to_owned();
+            return Err(bad("changed-meanwhile", why));
+        }
+    }
+    if guard.more {
+        let place = Place::of(Path::new(name));
+        let what = format!("more than {MOST} findings, or more than are listed of one file");
+        let finding = Finding::new((name, digest), (&place, 0), TOO_MANY, what, 0);
+        guard.findings.push(finding);
+    }
+    Ok(guard.findings)
 }
 
 struct Guard<'a> {
     artifact: (&'a str, &'a Hash),
     findings: Vec<Finding>,
     progress: &'a dyn Fn(u64),
+    /// Files, so far.
+    opened: u64,
+    /// The digest of what was looked through.
+    own: Option<Hash>,
+    more: bool,
+}
+
+impl Guard<'_> {
+    fn add(&mut self, place: &Place, ordinal: u64, rule: &str, what: String, offset: u64) {
+        if self.findings.len() >= MOST {
+            self.more = true;
+            return;
+        }
+        let place = &without_secrets(place);
+        let finding = Finding::new(self.artifact, (place, ordinal), rule, what, offset);
+        self.findings.push(finding);
+    }
+}
+
+fn found_in(text: &str) -> Vec<detector::Found> {
+    let mut detector = Detector::new();
+    detector.bytes(text.as_bytes());
+    detector.finish()
+}
+
+/// A name may itself be what must not be shown.
+fn without_secrets(place: &Place) -> Place {
+    let shown = |name: &String| match found_in(name).is_empty() {
+        true => name.clone(),
+        false => "(a name that is key material)".to_owned(),
+    };
+    Place {
+        file: place.file.clone(),
+        inner: place.inner.iter().map(shown).collect(),
+    }
 }
 
 struct Looking<'a> {
     detector: Option<Detector>,
+    /// Of the outermost file.
+    whole: Option<Sha256Stream>,
     progress: Option<&'a dyn Fn(u64)>,
+    ordinal: u64,
 }
 
 impl Sink for Looking<'_> {
     fn bytes(&mut self, bytes: &[u8]) {
         if let Some(detector) = &mut self.detector {
             detector.bytes(bytes);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.update(bytes);
         }
         if let Some(progress) = self.progress {
             progress(bytes.len() as u64);
@@ -120,29 +206,40 @@ impl<'a> Visitor for Guard<'a> {
 
     fn open(&mut self, place: &Place, container: bool) -> Looking<'a> {
         let outermost = place.inner.is_empty();
+        self.opened += 1;
+        let ordinal = self.opened;
+        if let Some(name) = place.inner.last() {
+            for found in found_in(name) {
+                let what = format!("{}, in its name", found.rule.what);
+                self.add(place, ordinal, found.rule.id, what, found.offset);
+            }
+        }
         Looking {
             // What a container holds is shown file by file.
             detector: (!container).then(Detector::new),
+            whole: outermost.then(Sha256Stream::new),
             progress: outermost.then_some(self.progress),
+            ordinal,
         }
     }
 
     fn close(&mut self, place: &Place, sink: Looking<'a>) {
-        for found in sink.detector.map(Detector::finish).unwrap_or_default() {
-            if self.findings.len() < MOST {
-                let (rule, what) = (found.rule.id, found.rule.what.to_owned());
-                let finding = Finding::new(self.artifact, place, rule, what, found.offset);
-                self.findings.push(finding);
-            }
+        if let Some(whole) = sink.whole {
+            self.own = Some(whole.finish());
+        }
+        let found = sink.detector.map(Detector::finish).unwrap_or_default();
+        self.more |= found.len() >= detector::MOST;
+        for found in found {
+            let what = found.rule.what.to_owned();
+            self.add(place, sink.ordinal, found.rule.id, what, found.offset);
         }
     }
 
     fn problem(&mut self, place: &Place, problem: Problem) {
-        if self.findings.len() < MOST {
-            let what = format!("not looked into: {problem}");
-            let finding = Finding::new(self.artifact, place, problem.kind(), what, 0);
-            self.findings.push(finding);
-        }
+        let what = format!("not looked into: {problem}");
+        // Several may be told of one file.
+        let ordinal = self.opened + self.findings.len() as u64;
+        self.add(place, ordinal, problem.kind(), what, 0);
     }
 }
 
@@ -180,6 +277,16 @@ pub fn parse_allowed(text: &str) -> Result<Allowed, String> {
 /// # Errors
 /// Exit code 2: a finding that is not allowed, or an id that is of none.
 pub fn decide(findings: &[Finding], allowed: &[Allowed]) -> Result<Vec<GuardException>, Fail> {
+    if findings.iter().any(|f| f.rule == TOO_MANY) {
+        let mut fail = Fail::usage(
+            TOO_MANY,
+            "more findings than can be listed; none of them can be let stand",
+        );
+        for finding in findings.iter().take(20) {
+            fail = fail.detail(format!("finding {}", finding.id), finding.line());
+        }
+        return Err(fail.hint("take them out; what is not listed cannot be judged"));
+    }
     let mut exceptions = Vec::new();
     for a in allowed {
         let Some(finding) = findings.iter().find(|f| f.id == a.id) else {

@@ -19,6 +19,10 @@ impl Against {
         }
         match receipt.command {
             Command::Run => ran(receipt, &mut next),
+            // What no log knows no scan knows by its digest.
+            Command::Get | Command::Verify if self.why == Why::Unknown => {
+                next.push("find where the file went, and what ran it".to_owned());
+            }
             Command::Get | Command::Verify => next.push(format!(
                 "find where the file went, and what ran it: `countersign scan PATH…` finds {} by its digest",
                 receipt.sha256
@@ -29,8 +33,8 @@ impl Against {
                 successor: Some(successor),
             } => next.push(format!("use {successor} in its place")),
             _ => next.push(format!(
-                "do not use version {} again; take one that `countersign releases {}` says stands",
-                receipt.version, receipt.project
+                "do not use version {} again; take one that `countersign releases` says stands",
+                receipt.version
             )),
         }
         next

@@ -39,6 +39,8 @@ pub struct AffectedArgs {
 
 /// Receipts that could not be judged are listed up to this many; all are counted.
 const MOST_LISTED: usize = 1000;
+/// Characters of a text of theirs that are kept.
+const MOST_SHOWN: usize = 200;
 
 /// Runs `affected`.
 ///
@@ -253,6 +255,7 @@ impl<W: Write> Told<W> {
 
     fn unjudged(&mut self, path: &Path, number: u64, kind: &str, why: String) {
         self.malformed.0 += 1;
+        let why: String = why.chars().take(MOST_SHOWN).collect();
         if self.malformed.1.len() < MOST_LISTED {
             let file = path.display().to_string();
             if !self.json {
@@ -265,7 +268,8 @@ impl<W: Write> Told<W> {
     }
 
     fn foreign(&mut self, receipt: &Receipt<'_>) {
-        let key = (receipt.log.to_string(), receipt.project.to_string());
+        let cut = |text: &str| text.chars().take(MOST_SHOWN).collect::<String>();
+        let key = (cut(&receipt.log), cut(&receipt.project));
         // What others name is not kept without end.
         let key = match self.foreign.contains_key(&key) || self.foreign.len() < MOST_LISTED {
             true => key,
@@ -316,13 +320,14 @@ impl<W: Write> Told<W> {
             }
             let _ = writeln!(
                 self.out,
-                "{} receipts read; {} trusted what is void or withdrawn, on {} named hosts; {unjudged} not judged",
+                "{} receipts read; {} trusted what is void or withdrawn, on {} named hosts; {} lines were there twice; {unjudged} not judged",
                 self.read,
                 self.affected,
-                self.hosts.len()
+                self.hosts.len(),
+                self.repeated
             );
         }
-        let _ = self.out.flush();
+        written(self.out.flush())?;
         if self.affected > 0 {
             let message = format!(
                 "{} receipts trusted what is void or withdrawn",
@@ -336,6 +341,18 @@ impl<W: Write> Told<W> {
             return Err(fail.shown_if(self.json));
         }
         Ok(())
+    }
+}
+
+/// Whether all that was told went out. A reader that has gone away had enough.
+pub(crate) fn written(result: std::io::Result<()>) -> Result<(), Fail> {
+    match result {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Fail::usage(
+            "output-unwritable",
+            format!("standard output: {e}"),
+        )
+        .hint("what was written of the answer is not all of it")),
+        _ => Ok(()),
     }
 }
 

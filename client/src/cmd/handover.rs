@@ -25,8 +25,15 @@ impl Handover {
         let limited = allowed.is_some() || !more.is_empty();
         let patterns = || allowed.unwrap_or_default().iter().chain(more);
         let (mut handed, mut names, mut withheld) = (Vec::new(), Vec::new(), Vec::new());
+        let mut own = false;
         for (name, value) in variables {
             let shown = name.to_string_lossy().into_owned();
+            // Ours, and of no use to what is run; only who names it hands it over.
+            if shown == "COUNTERSIGN_PASSPHRASE" && !patterns().any(|p| *p == shown) {
+                withheld.push(shown);
+                own = true;
+                continue;
+            }
             // What is no text is matched by no pattern but those that match anything.
             if !limited || patterns().any(|p| glob(p, &shown)) {
                 names.push(shown);
@@ -38,7 +45,7 @@ impl Handover {
         names.sort();
         withheld.sort();
         Self {
-            handed: limited.then_some(handed),
+            handed: (limited || own).then_some(handed),
             names,
             withheld,
         }

@@ -159,10 +159,11 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
 fn guard(args: &PublishArgs, hashed: &[Hashed]) -> Result<Vec<GuardException>, Fail> {
     let total = hashed.iter().filter_map(|h| h.subject.size).sum();
     let bar = progress("looking through", total);
-    let findings: Vec<_> = hashed
-        .iter()
-        .flat_map(|h| look(&h.path, &h.subject.name, &h.subject.sha256, &|n| bar.inc(n)))
-        .collect();
+    let mut findings = Vec::new();
+    for h in hashed {
+        let told = |n| bar.inc(n);
+        findings.extend(look(&h.path, &h.subject.name, &h.subject.sha256, &told)?);
+    }
     bar.finish_and_clear();
     decide(&findings, &args.allow_finding)
 }

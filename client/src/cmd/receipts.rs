@@ -109,8 +109,14 @@ fn remotes(directory: &Path) -> Option<Vec<String>> {
         .stderr(std::process::Stdio::null())
         .output()
         .ok()?;
-    // 1 is git's way to say that nothing matches.
-    if !matches!(output.status.code(), Some(0 | 1)) {
+    // 1 is git's way to say that nothing matches; but also that it reads nothing of a repository that is
+    // another user's.
+    if output.status.code() == Some(1) {
+        let here = directory.canonicalize().ok()?;
+        let repository = here.ancestors().any(|d| d.join(".git").exists());
+        return (!repository || asks(directory)).then(Vec::new);
+    }
+    if !output.status.success() {
         return None;
     }
     let text = String::from_utf8_lossy(&output.stdout);
@@ -118,6 +124,19 @@ fn remotes(directory: &Path) -> Option<Vec<String>> {
     let urls = text.split('\0').filter_map(|entry| entry.split_once('\n'));
     let urls: BTreeSet<String> = urls.map(|(_, url)| address(url)).collect();
     Some(urls.into_iter().collect())
+}
+
+/// Whether git takes the directory for a repository that it may read.
+fn asks(directory: &Path) -> bool {
+    let status = std::process::Command::new("git")
+        .arg("-C")
+        .arg(directory)
+        .args(["rev-parse", "--git-dir"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .status();
+    status.is_ok_and(|s| s.success())
 }
 
 #[cfg(test)]
@@ -163,5 +182,9 @@ mod tests {
                 "ssh://…@a.example/r"
             ]
         );
+        // One that git does not read says nothing, which is not that it has none.
+        std::fs::remove_file(directory.path().join(".git/config")).unwrap();
+        std::fs::remove_file(directory.path().join(".git/HEAD")).unwrap();
+        assert_eq!(remotes(directory.path()), None);
     }
 }

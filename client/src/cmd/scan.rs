@@ -1,5 +1,6 @@
 //! `countersign scan PATH…`: finds files that are not to be trusted where they lie.
 
+use super::affected::written;
 use super::common::{PolicyArgs, load_memory, load_policy, state_path, time};
 use super::complete::complete;
 use crate::contents::{Place, Problem};
@@ -79,7 +80,7 @@ pub fn run(args: &ScanArgs) -> Result<(), Fail> {
     seen.findings.sort_by_cached_key(|f| f.place.to_string());
     seen.problems
         .sort_by_cached_key(|(place, _)| place.to_string());
-    tell(args, &policy, &sizes, (&seen, &beside, bytes));
+    tell(args, &policy, &sizes, (&seen, &beside, bytes))?;
     if !seen.findings.is_empty() {
         let message = format!("{} files are not to be trusted", seen.findings.len());
         return Err(Fail::untrusted("found", message).shown());
@@ -117,7 +118,7 @@ fn tell(
     policy: &Policy,
     sizes: &BTreeMap<String, u64>,
     (seen, beside, bytes): (&Seen, &Beside, u64),
-) {
+) -> Result<(), Fail> {
     if args.json {
         let findings: Vec<_> = seen.findings.iter().map(Finding::json).collect();
         let problem = |(place, problem): &(Place, Problem)| {
@@ -134,13 +135,15 @@ fn tell(
             .iter()
             .map(|p| p.display().to_string())
             .collect();
-        sayln!(
-            "{}",
+        let line = format!(
+            "{}\n",
             json!({ "findings": findings, "problems": problems, "files": seen.files, "bytes": bytes,
                 "ofReleases": seen.good, "links": beside.links, "special": beside.special, "skipped": skipped,
                 "asOf": { "log": policy.log.origin, "treeSizes": sizes } })
         );
-        return;
+        use std::io::Write as _;
+        let mut out = std::io::stdout();
+        return written(out.write_all(line.as_bytes()).and_then(|()| out.flush()));
     }
     for (place, problem) in &seen.problems {
         let why = visible(&problem.to_string());
@@ -169,6 +172,7 @@ fn tell(
         seen.problems.len(),
         beside.links
     );
+    Ok(())
 }
 
 fn human(f: &Finding) -> String {

@@ -17,7 +17,7 @@ pub(super) enum Format {
     Other(&'static str),
 }
 
-const OTHERS: [(&[u8], &str); 9] = [
+const OTHERS: [(&[u8], &str); 14] = [
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"Rar!\x1a\x07", "rar"),
     (b"!<arch>\ndebian-binary", "a Debian package"),
@@ -26,6 +26,12 @@ const OTHERS: [(&[u8], &str); 9] = [
     (b"hsqs", "squashfs"),
     (b"070701", "cpio"),
     (b"070702", "cpio"),
+    (b"070707", "cpio"),
+    (b"\x1f\x9d", "compress"),
+    (b"LZIP", "lzip"),
+    (b"\x27\xb5\x2f\xfd", "an old form of zstd"),
+    // Its properties as everybody has them, and a dictionary of a size that is a power of two.
+    (b"\x5d\x00\x00", "lzma"),
     (b"\x04\x22\x4d\x18", "lz4"),
 ];
 
@@ -38,9 +44,9 @@ impl Format {
         }
         if begins(b"\x1f\x8b\x08") {
             Self::Gzip
-        } else if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") {
+        } else if ZIPS.iter().any(|magic| begins(magic)) {
             Self::Zip
-        } else if begins(b"\x28\xb5\x2f\xfd") {
+        } else if begins(b"\x28\xb5\x2f\xfd") || is_skippable(head) {
             Self::Zstd
         } else if begins(b"\xfd7zXZ\0") {
             Self::Xz
@@ -48,10 +54,26 @@ impl Format {
             Self::Bzip2
         } else if is_tar(head) {
             Self::Tar
+        } else if head.get(257..262) == Some(b"ustar") {
+            // Some programs go on at the next header.
+            Self::Other("a tar whose first header is damaged")
         } else {
             Self::Plain
         }
     }
+}
+
+/// A zip, alone or as the only part of several.
+const ZIPS: [&[u8]; 4] = [
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"PK00PK\x03\x04",
+    b"PK\x07\x08PK\x03\x04",
+];
+
+/// A frame of zstd that holds no data, with which some programs begin.
+pub(super) fn is_skippable(head: &[u8]) -> bool {
+    matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..])
 }
 
 /// A tar's first header has a sum of its bytes, also where it is older than the word `ustar`.

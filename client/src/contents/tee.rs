@@ -3,6 +3,7 @@
 use super::Sink;
 use std::cell::Cell;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 /// What one file may still unpack to.
 #[derive(Debug)]
@@ -45,6 +46,9 @@ pub(super) struct Tee<'a, S> {
     budget: Option<&'a Budget>,
     /// What the source said when it failed.
     pub(super) failed: Option<String>,
+    /// Bytes that may be read until this is set anew: what describes a file in an archive is held in
+    /// memory by whoever reads it.
+    pub(super) allowance: Rc<Cell<u64>>,
     /// Whether the end was met: a file may be read elsewhere from then on.
     ended: bool,
     /// Whether a byte other than zero came since this was cleared.
@@ -65,6 +69,7 @@ impl<'a, S: Sink> Tee<'a, S> {
             sink,
             budget,
             failed: None,
+            allowance: Rc::new(Cell::new(u64::MAX)),
             ended: false,
             nonzero: false,
         }
@@ -89,6 +94,16 @@ impl<S: Sink> Read for Tee<'_, S> {
         if self.budget.is_some_and(Budget::spent) {
             return Err(io::Error::other("it unpacks to too much"));
         }
+        let allowed = self.allowance.get();
+        if allowed == 0 && !buffer.is_empty() {
+            return Err(io::Error::other(
+                "what describes a file is longer than a mebibyte",
+            ));
+        }
+        let wish = usize::try_from(allowed)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let buffer = buffer.get_mut(..wish).unwrap_or_default();
         let mut n = self.head.read(buffer)?;
         if n == 0 && !self.ended && !buffer.is_empty() {
             n = match self.raw.read(buffer) {
@@ -106,6 +121,7 @@ impl<S: Sink> Read for Tee<'_, S> {
         if !self.nonzero {
             self.nonzero = bytes.iter().any(|b| *b != 0);
         }
+        self.allowance.set(allowed.saturating_sub(n as u64));
         if let Some(budget) = self.budget {
             budget.take(n);
         }

@@ -315,6 +315,115 @@ fn bytes_after_an_archive_are_told() {
 }
 
 #[test]
+fn bytes_of_what_has_none_are_told_and_shown() {
+    use tar::EntryType as T;
+    // Others take them for the next files of the archive.
+    let hidden = tar(&[("key", b"a secret")]);
+    for kind in [T::Link, T::Symlink, T::Char, T::Directory, T::Fifo] {
+        let mut header = tar::Header::new_gnu();
+        header.set_path("innocent").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(hidden.len() as u64);
+        header.set_cksum();
+        let archive = [header.as_bytes(), &hidden[..], &[0; 1024]].concat();
+        let shown = shown(&archive);
+        assert_eq!(shown.kinds(), ["broken-archive"], "{kind:?}");
+        assert!(shown.has("innocent > key", b"a secret"), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_an_archive_says_of_its_files_is_shown() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let said = [("SCHILY.xattr.user.k", &b"a secret"[..])];
+    builder.append_pax_extensions(said).unwrap();
+    let mut header = tar::Header::new_ustar();
+    header.set_path("a").unwrap();
+    header.set_size(1);
+    header.set_cksum();
+    builder.append(&header, &b"a"[..]).unwrap();
+    let shown_pax = shown(&builder.into_inner().unwrap());
+    let attributes = b"SCHILY.xattr.user.k=a secret\n";
+    assert!(
+        shown_pax.has("a > (attributes)", attributes),
+        "{shown_pax:?}"
+    );
+    let packed = flate2::GzBuilder::new().comment("a secret");
+    let mut packed = packed.write(Vec::new(), flate2::Compression::fast());
+    packed.write_all(b"x").unwrap();
+    let shown = shown(&packed.finish().unwrap());
+    assert!(shown.has("(header)", b"a secret"), "{shown:?}");
+    // It is held in memory: a long one is not.
+    let mut header = tar::Header::new_gnu();
+    header.set_path("././@LongLink").unwrap();
+    header.set_entry_type(tar::EntryType::GNULongName);
+    header.set_size(8 << 20);
+    header.set_cksum();
+    let long = [header.as_bytes(), &vec![b'x'; 8 << 20][..]].concat();
+    assert_eq!(super::tests::shown(&long).kinds(), ["broken-archive"]);
+}
+
+#[test]
+fn what_a_zip_does_not_list_is_shown_or_told() {
+    let one = zip(&[("a", b"one"), ("secret", b"in it")]);
+    let two = zip(&[("b", b"two")]);
+    // The second list does not have what is in the first.
+    let both = shown(&[&one[..], &two].concat());
+    assert!(both.has("b", b"two"));
+    let first = both.files.iter().any(|f| f.0.starts_with("(not listed)"));
+    assert!(first, "{both:?}");
+    assert!(both.has("(not listed) > secret", b"in it") || !both.problems.is_empty());
+    let after = shown(&[&two[..], b"a secret"].concat());
+    assert_eq!(after.kinds(), ["trailing-bytes"]);
+    assert!(after.has("(after the end)", b"a secret"));
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    writer.set_comment("a secret").unwrap();
+    writer
+        .start_file("x", zip::write::SimpleFileOptions::default())
+        .unwrap();
+    let commented = writer.finish().unwrap().into_inner();
+    assert!(shown(&commented).has("(comment)", b"a secret"));
+    // Two of one name: the list may have both, a reader shows one.
+    let twin = zip(&[("key", b"one of them"), ("kez", b"the other one")]);
+    let text: Vec<u8> = twin;
+    let twin: Vec<u8> = {
+        let mut bytes = text;
+        let mut at = 0;
+        while let Some(found) = bytes[at..].windows(3).position(|w| w == b"kez") {
+            bytes[at + found + 2] = b'y';
+            at += found + 3;
+        }
+        bytes
+    };
+    let shown_twin = shown(&twin);
+    let one = shown_twin
+        .files
+        .iter()
+        .any(|f| f.1 == ledger::sha256(b"one of them"));
+    assert!(one || !shown_twin.problems.is_empty(), "{shown_twin:?}");
+    // As the only part of several.
+    let spanned = [&b"PK00"[..], &two].concat();
+    assert!(shown(&spanned).files.len() > 1 || !shown(&spanned).problems.is_empty());
+}
+
+#[test]
+fn a_frame_that_holds_nothing_does_not_hide_what_follows() {
+    let inner = tar(&[("a", b"a secret")]);
+    let skippable = [&b"\x50\x2a\x4d\x18\x04\x00\x00\x00...."[..]].concat();
+    let packed = [&skippable[..], &zstd(&inner), &skippable, &zstd(b"")].concat();
+    let shown_all = shown(&packed);
+    assert!(
+        shown_all
+            .files
+            .iter()
+            .any(|f| f.1 == ledger::sha256(b"a secret")),
+        "{shown_all:?}"
+    );
+    let cut = [&b"\x50\x2a\x4d\x18\xff\x00\x00\x00...."[..]].concat();
+    assert_eq!(shown(&cut).kinds(), ["broken-archive"]);
+}
+
+#[test]
 fn what_is_not_supported_or_encrypted_is_told() {
     for magic in [
         &b"7z\xbc\xaf\x27\x1c..."[..],

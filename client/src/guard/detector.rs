@@ -6,7 +6,7 @@ use super::rules::{COMPILED, DER, LONGEST, Rule, is_der_key, is_secret};
 /// Bytes that are searched at once.
 const WINDOW: usize = 256 * 1024;
 /// Findings in one file that are kept.
-const MOST: usize = 50;
+pub(super) const MOST: usize = 50;
 
 /// What was found, and at which byte it begins.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ macro_rules! pem {
         concat!(
             "-----BEGIN ",
             $label,
-            r#"-----(?:\\[nr]|[\s"'+,;>|]){1,24}(?:[A-Za-z-]{3,24}:[ -~]{0,90}(?:\\[nr]|\s){1,8}){0,4}([A-Za-z0-9+/=]{40})"#
+            r#"-----(?:\\{1,2}[nr]|[\s"'+,;>|]){0,24}(?:[A-Za-z-]{3,24}:[ -~]{0,90}(?:\\[nr]|\s){1,8}){0,4}([A-Za-z0-9+/=]{30})"#
         )
     };
 }
@@ -104,7 +104,7 @@ pub static RULES: &[Rule] = &[
         id: "s3-secret-key",
         what: "a secret access key of AWS or another S3 store",
         pattern: named!(
-            "(?:aws_secret_access_key|AWS_SECRET_ACCESS_KEY|SecretAccessKey|secret_access_key)"
+            "(?:aws_secret_access_key|AWS_SECRET_ACCESS_KEY|[sS]ecretAccessKey|secret_access_key)"
         ),
     },
     Rule {

@@ -7,7 +7,13 @@ fn finding(offset: u64) -> Finding {
         .within("blobs/sha256/ab")
         .within("\u{1b}[2Jkey");
     let what = "a private key (PEM)".to_owned();
-    Finding::new(("tool", &[7; 32]), &place, "pem-private-key", what, offset)
+    Finding::new(
+        ("tool", &[7; 32]),
+        (&place, 3),
+        "pem-private-key",
+        what,
+        offset,
+    )
 }
 
 #[test]
@@ -17,12 +23,16 @@ fn an_id_is_of_one_finding_in_one_artifact() {
     assert_ne!(one.id, finding(2).id);
     let other = Finding::new(
         ("tool", &[8; 32]),
-        &one.place,
+        (&one.place, 3),
         &one.rule,
         one.what.clone(),
         1,
     );
     assert_ne!(one.id, other.id);
+    // A name may be there twice.
+    let what = one.what.clone();
+    let twin = Finding::new(("tool", &[7; 32]), (&one.place, 4), &one.rule, what, 1);
+    assert_ne!(one.id, twin.id);
     assert!(one.line().contains("layer sha256:ab") && !one.line().contains('\u{1b}'));
 }
 
@@ -59,4 +69,46 @@ fn an_exception_has_an_id_and_a_reason() {
         assert!(parse_allowed(text).is_err(), "{text:?}");
     }
     assert!(parse_allowed("0123456789abcdef=why not = ever").is_ok());
+}
+
+#[test]
+fn where_not_all_is_listed_nothing_stands() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let key = |n: u64| {
+        let hex = ledger::hex32(&ledger::sha256(&n.to_be_bytes()));
+        format!("npm{}{}\n", "_", &hex[..36])
+    };
+    let text: String = (0..60).map(key).collect();
+    std::fs::write(file.path(), &text).unwrap();
+    let digest = ledger::sha256(text.as_bytes());
+    let findings = look(file.path(), "tool", &digest, &|_| {}).unwrap();
+    let allow: Vec<Allowed> = findings
+        .iter()
+        .map(|f| parse_allowed(&format!("{}=x", f.id)).unwrap())
+        .collect();
+    assert_eq!(
+        decide(&findings, &allow).unwrap_err().kind,
+        "too-many-findings"
+    );
+    // What is there by now is not what was hashed.
+    let fail = look(file.path(), "tool", &[7; 32], &|_| {}).unwrap_err();
+    assert_eq!(fail.kind, "changed-meanwhile");
+}
+
+#[test]
+fn key_material_in_a_name_is_found_and_not_shown() {
+    let secret = format!(
+        "npm{}{}",
+        "_",
+        &ledger::hex32(&[0x5b; 32].map(|b: u8| b ^ 7))[..36]
+    );
+    let hex = ledger::hex32(&ledger::sha256(b"x"));
+    let secret = if found_in(&secret).is_empty() {
+        format!("npm{}{}", "_", &hex[..36])
+    } else {
+        secret
+    };
+    assert!(!found_in(&secret).is_empty());
+    let place = Place::of(Path::new("tool")).within(secret.as_str());
+    assert!(!without_secrets(&place).to_string().contains(&secret));
 }
