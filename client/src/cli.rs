@@ -84,8 +84,8 @@ enum Command {
     Affected(cmd::affected::AffectedArgs),
     /// Find files that are withdrawn, void, or pass for a project's and are not
     ///
-    /// For those who have no receipts: it looks through directories, archives (tar, zip, gzip, zstd, xz,
-    /// bzip2) and images (an OCI layout, or what `docker save` writes: every layer, also what a later
+    /// For those who have no receipts: it looks through directories, archives (tar, zip, gzip, zstd)
+    /// and images (an OCI layout, or what `docker save` writes: every layer, also what a later
     /// one deletes) for files whose digest is of a release that does not stand, or whose name is one of
     /// a project's artifacts and whose digest is of none of its releases.
     ///

@@ -1,5 +1,5 @@
 //! What a file holds: itself, and what is packed in it, to the innermost. Archives (tar, zip),
-//! compressed files (gzip, zstd, xz, bzip2) and container images (an OCI layout or what
+//! compressed files (gzip, zstd) and container images (an OCI layout or what
 //! `docker save` writes: their layers are archives in an archive), nested as deep as the limits let.
 //!
 //! It streams: memory is constant whatever comes, and no name in an archive is ever followed, so

@@ -97,12 +97,6 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
     writer.finish().unwrap().into_inner()
 }
 
-fn bzip2(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
 fn zstd(bytes: &[u8]) -> Vec<u8> {
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
     compress_to_vec(bytes, CompressionLevel::Fastest)
@@ -121,7 +115,6 @@ fn every_form_is_walked_and_nested_ones_too() {
     let inner = tar(&[("a/b", &plain)]);
     for (packed, first) in [
         (gzip(&inner), true),
-        (bzip2(&inner), true),
         (zstd(&inner), true),
         (inner.clone(), false),
     ] {
@@ -224,7 +217,6 @@ fn bombs_are_told_and_end() {
         zip(&[("a.zip", &zip(&[("z", &zeros)]))]),
         tar(&[("z.gz", &gzip(&zeros))]),
         zstd(&zeros),
-        bzip2(&zeros),
     ] {
         let shown = shown_within(&bomb, &limits);
         assert_eq!(shown.kinds(), ["unpacks-too-large"], "{:?}", shown.problems);
@@ -429,6 +421,8 @@ fn what_is_not_supported_or_encrypted_is_told() {
         &b"7z\xbc\xaf\x27\x1c..."[..],
         b"Rar!\x1a\x07..",
         b"hsqs....",
+        b"BZh91AY&SY...",
+        b"\xfd7zXZ\0....",
     ] {
         assert_eq!(shown(magic).kinds(), ["unsupported-archive"]);
     }
@@ -465,14 +459,13 @@ proptest! {
     }
 
     #[test]
-    fn damaged_archives_are_walked_without_harm(at in 0..4000_usize, bit in 0..8_u8, form in 0..5_usize) {
+    fn damaged_archives_are_walked_without_harm(at in 0..4000_usize, bit in 0..8_u8, form in 0..4_usize) {
         let inner = tar(&[("a", &[7; 1000]), ("b.gz", &gzip(&[9; 500]))]);
         let mut packed = match form {
             0 => inner,
             1 => gzip(&inner),
             2 => zip(&[("x", &inner), ("y", b"y")]),
-            3 => zstd(&inner),
-            _ => bzip2(&inner),
+            _ => zstd(&inner),
         };
         let at = at % packed.len();
         packed[at] ^= 1 << bit;

@@ -33,14 +33,6 @@ impl<V: Visitor> Walker<'_, V> {
                 }
                 self.file(&stem(&[".gz", ".tgz"]), &mut reader, depth + 1, None)
             }
-            Format::Bzip2 => {
-                let mut reader = bzip2::read::MultiBzDecoder::new(tee);
-                self.file(&stem(&[".bz2"]), &mut reader, depth + 1, None)
-            }
-            Format::Xz => {
-                let mut reader = lzma_rust2::XzReader::new(tee, true);
-                self.file(&stem(&[".xz"]), &mut reader, depth + 1, None)
-            }
             _ => {
                 let mut reader = Frames::new(tee);
                 self.file(&stem(&[".zst"]), &mut reader, depth + 1, None)

@@ -78,9 +78,7 @@ impl<V: Visitor> Walker<'_, V> {
             }
             Format::Tar => self.tar(place, &mut tee, depth),
             Format::Zip => self.zip(place, &mut tee, depth, seekable),
-            Format::Gzip | Format::Zstd | Format::Xz | Format::Bzip2 => {
-                self.compressed(format, place, &mut tee, depth)
-            }
+            Format::Gzip | Format::Zstd => self.compressed(format, place, &mut tee, depth),
         };
         let mut buffer = vec![0_u8; BUFFER];
         tee.drain(&mut buffer);
