@@ -89,8 +89,8 @@ fn a_tile_s_errors_have_stable_names() {
 fn a_policy_s_parts_are_shown_from_the_quorum_down() {
     // Not all bytes are a key.
     let key = |name: &str, nth| {
-        let keys = (0..=255_u8).filter_map(|b| VerifierKey::cosignature(name, &[b; 32]).ok());
-        keys.skip(nth).next().unwrap()
+        let mut keys = (0..=255_u8).filter_map(|b| VerifierKey::cosignature(name, &[b; 32]).ok());
+        keys.nth(nth).unwrap()
     };
     let text = format!(
         "witness a {}\nwitness b {}\ngroup g all a b\nquorum g\n",
