@@ -200,26 +200,31 @@ impl<'a> Standings<'a> {
             Standing::Stands => None,
             Standing::Void(key) => {
                 let target = format!("key:{key}");
-                let state = self.complete.fold.state(self.project)?;
-                let revoked = state.revoked.into_iter().find(|r| r.target == target)?;
+                let state = self.complete.fold.state(self.project);
+                let mut revoked = state.into_iter().flat_map(|s| s.revoked);
+                let revoked = revoked.find(|r| r.target == target);
                 // The one that gave the window: by an earlier one it may still have counted.
-                let (index, said) = self.revocations.get(&revoked.statement)?;
+                let said = revoked
+                    .as_ref()
+                    .and_then(|r| Some((r.statement, self.revocations.get(&r.statement)?)));
+                let from = revoked.as_ref().map(|r| r.since.unwrap_or(r.index));
+                // It is void, whether all that says so is found or not.
                 Some(Against {
                     why: Why::Void(key),
-                    by: Some((revoked.statement, self.at(*index))),
-                    reason: Some(said.reason.clone()),
-                    from: self.at(revoked.since.unwrap_or(revoked.index)),
+                    by: said.map(|(statement, (index, _))| (statement, self.at(*index))),
+                    reason: said.map(|(_, (_, r))| r.reason.clone()),
+                    from: self.at(from.unwrap_or(release.index)),
                     restated,
                 })
             }
             Standing::Withdrawn(by) => {
-                let (index, w) = self.withdrawals.get(&by)?;
+                let said = self.withdrawals.get(&by);
                 Some(Against {
                     why: Why::Withdrawn {
-                        successor: w.successor.clone(),
+                        successor: said.and_then(|(_, w)| w.successor.clone()),
                     },
-                    by: Some((by, self.at(*index))),
-                    reason: Some(w.reason.clone()),
+                    by: said.map(|(index, _)| (by, self.at(*index))),
+                    reason: said.map(|(_, w)| w.reason.clone()),
                     from: self.at(release.index),
                     restated,
                 })

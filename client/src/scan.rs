@@ -54,9 +54,13 @@ impl Index {
             for artifact in &release.artifacts {
                 self.names
                     .insert(artifact.name.clone(), project.name.clone());
-                // The same bytes, released again: what stands once may be used.
-                let stands = |k: &Known| k.against.is_none();
-                if self.digests.get(&artifact.sha256).is_some_and(stands) {
+                // The same bytes, released again: what stands once in a project may be used; but what
+                // another project says does not make it so.
+                let stays = |k: &Known| {
+                    let own = k.project == project.name;
+                    k.against.is_none() == own
+                };
+                if self.digests.get(&artifact.sha256).is_some_and(stays) {
                     continue;
                 }
                 let known = Known {
@@ -185,7 +189,15 @@ impl<'a> Visitor for Scanner<'a> {
         self.seen.files += 1;
         match self.index.judge(place, sink.hasher.finish(), sink.size) {
             Judged::Other => {}
-            Judged::Good => self.seen.good += 1,
+            Judged::Good => {
+                self.seen.good += 1;
+                // What a release holds is that release's, whatever it is called in it.
+                self.seen.findings.retain(|f| {
+                    let within =
+                        f.place.file == place.file && f.place.inner.starts_with(&place.inner);
+                    !(within && f.kind == "unknown-digest")
+                });
+            }
             Judged::Found(finding) => self.seen.findings.push(*finding),
         }
     }

@@ -119,6 +119,28 @@ fn what_passes_for_an_artifact_and_is_not_is_found() {
 }
 
 #[test]
+fn what_a_genuine_archive_holds_passes_for_nothing() {
+    let bench = project();
+    let packed = gzip(&tar(&[
+        ("tool-helper", b"of the release"),
+        ("tool-1", b"another"),
+    ]));
+    std::fs::write(bench.path("tool-5.tar.gz"), &packed).unwrap();
+    bench.ok("publish tool-5.tar.gz --project acme/tool --version 5 --key release2");
+    let policy = std::fs::read_to_string(bench.path("policy.toml")).unwrap();
+    let patterns = "name = \"acme/tool\"\nartifacts = [\"tool-*\"]";
+    let policy = policy.replace("name = \"acme/tool\"", patterns);
+    std::fs::write(bench.path("policy.toml"), policy).unwrap();
+    put(&bench, "tool-5.tar.gz", &packed);
+    let all = scan(&bench, 0, "tree");
+    assert_eq!((found(&all).len(), &all["ofReleases"]), (0, &1.into()));
+    // Beside it, it does.
+    put(&bench, "tool-helper", b"of the release");
+    let all = scan(&bench, 1, "tree");
+    assert_eq!(found(&all), [("unknown-digest".to_owned(), String::new())]);
+}
+
+#[test]
 fn what_cannot_be_looked_into_is_listed_and_links_lead_nowhere() {
     let bench = project();
     put(&bench, "good", b"x");
