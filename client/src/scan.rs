@@ -161,6 +161,8 @@ pub(crate) struct Hashing<'a> {
     hasher: Sha256Stream,
     size: u64,
     progress: Option<&'a dyn Fn(u64)>,
+    /// How much was found before it: what is found since is within it.
+    before: usize,
 }
 
 impl Sink for Hashing<'_> {
@@ -182,6 +184,7 @@ impl<'a> Visitor for Scanner<'a> {
             hasher: Sha256Stream::new(),
             size: 0,
             progress: outermost.then_some(self.progress),
+            before: self.seen.findings.len(),
         }
     }
 
@@ -192,11 +195,9 @@ impl<'a> Visitor for Scanner<'a> {
             Judged::Good => {
                 self.seen.good += 1;
                 // What a release holds is that release's, whatever it is called in it.
-                self.seen.findings.retain(|f| {
-                    let within =
-                        f.place.file == place.file && f.place.inner.starts_with(&place.inner);
-                    !(within && f.kind == "unknown-digest")
-                });
+                let mut within = self.seen.findings.split_off(sink.before);
+                within.retain(|f| f.kind != "unknown-digest");
+                self.seen.findings.append(&mut within);
             }
             Judged::Found(finding) => self.seen.findings.push(*finding),
         }

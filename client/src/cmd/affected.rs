@@ -110,20 +110,17 @@ fn one_file(
     let mut since = 0;
     while let Some((number, line)) = lines.next().map_err(bad)? {
         let place = (path, number);
-        let receipt = match line.and_then(|l| Ok((l, Receipt::parse(l)?))) {
-            Ok((line, receipt)) => {
-                since += line.len() as u64 + 1;
-                (line, receipt)
-            }
+        let (line, receipt) = match line.and_then(|l| Ok((l, Receipt::parse(l)?))) {
+            Ok(read) => read,
             Err(e) => {
                 told.malformed(place, &e);
                 continue;
             }
         };
+        since += line.len() as u64 + 1;
         if since > 1 << 20 {
             bar.inc(std::mem::take(&mut since));
         }
-        let (line, receipt) = receipt;
         told.read += 1;
         if only.is_some_and(|id| id != receipt.project_id) {
             told.left += 1;
@@ -185,7 +182,6 @@ struct Told<W> {
     repeated: u64,
     seen: HashSet<Hash>,
     malformed: (u64, Vec<serde_json::Value>),
-    newer: u64,
     /// Counts by log and project.
     foreign: BTreeMap<(String, String), u64>,
     hosts: HashSet<Hash>,
@@ -205,7 +201,6 @@ impl<W: Write> Told<W> {
             repeated: 0,
             seen: HashSet::new(),
             malformed: (0, Vec::new()),
-            newer: 0,
             foreign: BTreeMap::new(),
             hosts: HashSet::new(),
         }
@@ -249,7 +244,6 @@ impl<W: Write> Told<W> {
             "it is of tree size {}, and the log shows {size}",
             receipt.head.size
         );
-        self.newer += 1;
         self.unjudged(path, number, "newer-view", why);
     }
 

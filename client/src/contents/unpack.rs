@@ -98,8 +98,7 @@ impl<V: Visitor> Walker<'_, V> {
             }
             self.file(&inner, &mut entry, depth + 1, None)?;
         }
-        let mut buffer = vec![0_u8; BUFFER];
-        if tee.drain(&mut buffer) && !self.budget.spent() {
+        if tee.drain(&mut self.buffer) && !self.budget.spent() {
             self.visitor.problem(place, Problem::Trailing);
         }
         Ok(())

@@ -26,6 +26,7 @@ pub fn walk<V: Visitor>(path: &Path, limits: &Limits, visitor: &mut V) {
         visitor,
         limits,
         budget: &budget,
+        buffer: vec![0_u8; BUFFER],
     };
     walker.outermost(&place, &mut file, seekable);
 }
@@ -37,6 +38,8 @@ pub(super) struct Walker<'a, V> {
     pub(super) visitor: &'a mut V,
     pub(super) limits: &'a Limits,
     pub(super) budget: &'a Budget,
+    /// What is read only to be shown passes through it.
+    pub(super) buffer: Vec<u8>,
 }
 
 impl<V: Visitor> Walker<'_, V> {
@@ -80,8 +83,7 @@ impl<V: Visitor> Walker<'_, V> {
             Format::Zip => self.zip(place, &mut tee, depth, seekable),
             Format::Gzip | Format::Zstd => self.compressed(format, place, &mut tee, depth),
         };
-        let mut buffer = vec![0_u8; BUFFER];
-        tee.drain(&mut buffer);
+        tee.drain(&mut self.buffer);
         let failed = tee.failed.take();
         if self.budget.spent() {
             // The innermost that meets it tells it.

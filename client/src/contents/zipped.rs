@@ -2,7 +2,7 @@
 //! whoever unpacks them.
 
 use super::tee::Tee;
-use super::walker::{BUFFER, Spent, Walker};
+use super::walker::{Spent, Walker};
 use super::{Place, Problem, Sink, Visitor};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write as _};
@@ -20,21 +20,20 @@ impl<V: Visitor> Walker<'_, V> {
         depth: usize,
         seekable: Option<File>,
     ) -> Result<(), Spent> {
-        let mut buffer = vec![0_u8; BUFFER];
         if let Some(file) = seekable {
-            tee.drain(&mut buffer);
+            tee.drain(&mut self.buffer);
             return self.zip_entries(place, file, depth);
         }
         let mut spooled = tempfile::SpooledTempFile::new(IN_MEMORY);
         loop {
-            let n = match tee.read(&mut buffer) {
+            let n = match tee.read(&mut self.buffer) {
                 Ok(0) => break,
                 Ok(n) => n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
                 // It is told where the rest is read.
                 Err(_) => return Ok(()),
             };
-            if let Err(e) = spooled.write_all(buffer.get(..n).unwrap_or_default()) {
+            if let Err(e) = spooled.write_all(self.buffer.get(..n).unwrap_or_default()) {
                 let why = format!("there is no room to unpack it: {e}");
                 self.visitor.problem(place, Problem::Unreadable(why));
                 return Ok(());
