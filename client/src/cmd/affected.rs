@@ -1,6 +1,6 @@
 //! `countersign affected`: which runs trusted what was later made void or withdrawn.
 
-use super::common::{PolicyArgs, load_memory, load_policy, state_path, time};
+use super::common::{PolicyArgs, bytes_bar, load_memory, load_policy, named, state_path, time};
 use super::complete::complete;
 use crate::affected::lines::Lines;
 use crate::affected::{Against, Found, History};
@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use crate::policy::{Policy, ProjectPolicy};
 use crate::receipt::{Receipt, ReceiptError};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use ledger::{Hash, hex32};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -50,11 +50,7 @@ const MOST_SHOWN: usize = 200;
 pub fn run(args: &AffectedArgs) -> Result<(), Fail> {
     let policy = load_policy(&args.policy)?;
     let only = match &args.project {
-        Some(name) => {
-            let found = policy.select(Some(name), "");
-            let found = found.map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-            Some(hex32(&found.id))
-        }
+        Some(name) => Some(hex32(&named(&policy, name)?.id)),
         None => None,
     };
     let state = state_path(&args.policy)?;
@@ -69,7 +65,8 @@ pub fn run(args: &AffectedArgs) -> Result<(), Fail> {
     };
     let stdout = std::io::stdout();
     let mut told = Told::new(BufWriter::new(stdout.lock()), args.json);
-    let bar = bar(&args.receipts);
+    let sizes = args.receipts.iter().filter_map(|f| f.metadata().ok());
+    let bar = bytes_bar("receipts", sizes.map(|m| m.len()).sum());
     for path in &args.receipts {
         if let Err(fail) = one_file(path, only.as_deref(), &mut asked, &mut told, &bar) {
             bar.finish_and_clear();
@@ -78,17 +75,6 @@ pub fn run(args: &AffectedArgs) -> Result<(), Fail> {
     }
     bar.finish_and_clear();
     told.end(&policy, &asked.sizes)
-}
-
-fn bar(files: &[PathBuf]) -> ProgressBar {
-    let sizes = files.iter().filter_map(|f| f.metadata().ok());
-    let bar = ProgressBar::new(sizes.map(|m| m.len()).sum());
-    if let Ok(style) =
-        ProgressStyle::with_template("receipts {bar:30} {bytes}/{total_bytes} {bytes_per_sec}")
-    {
-        bar.set_style(style);
-    }
-    bar
 }
 
 fn one_file(

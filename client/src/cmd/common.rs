@@ -8,6 +8,7 @@ use crate::verify::Refused;
 pub(crate) use crate::when::parse_time;
 pub use crate::when::time;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use keys::SecretKey;
 use keys::file::{AnySecret, Passphrase, is_encrypted, read_secret};
 use ledger::bundle::Bundle;
@@ -91,6 +92,25 @@ pub fn load_policy(args: &PolicyArgs) -> Result<Policy, Fail> {
             .detail("file", path.display().to_string())
             .hint("a policy that is not understood trusts nobody; mend the file, or make it anew from the trust string")
     })
+}
+
+/// The project of the policy that is called `name`.
+///
+/// # Errors
+/// Exit code 2.
+pub(crate) fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a ProjectPolicy, Fail> {
+    let found = policy.select(Some(name), "");
+    found.map_err(|e| Fail::usage(e.kind(), e.to_string()))
+}
+
+/// A bar of bytes that are gone through.
+pub(crate) fn bytes_bar(what: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let template = format!("{what} {{bar:30}} {{bytes}}/{{total_bytes}} {{bytes_per_sec}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Where the memory is kept.

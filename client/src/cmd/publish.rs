@@ -1,7 +1,8 @@
 //! `countersign publish FILE…`: one statement for all artifacts of a version.
 
 use super::common::{
-    PassphraseArgs, PolicyArgs, hash_file, load_policy, log_url, read_key, write_atomic,
+    PassphraseArgs, PolicyArgs, bytes_bar, hash_file, load_policy, log_url, named, read_key,
+    write_atomic,
 };
 use super::complete::Standing;
 use super::say::{Desk, LogArgs};
@@ -12,7 +13,6 @@ use crate::fetch::Fetcher;
 use crate::guard::{Allowed, decide, look, parse_allowed};
 use crate::policy::Policy;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use keys::Signer;
 use ledger::envelope::Envelope;
 use ledger::statement::{GuardException, Subject, release_payload_with};
@@ -78,9 +78,7 @@ struct Hashed {
 /// Exit codes 1 to 3; a bundle is written only after it verified against the policy.
 pub fn run(args: &PublishArgs) -> Result<(), Fail> {
     let policy = load_policy(&args.policy)?;
-    let project = policy
-        .select(Some(&args.project), "")
-        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    let project = named(&policy, &args.project)?;
     if args.version.is_empty() || args.version.chars().any(char::is_control) {
         return Err(Fail::usage(
             "bad-version",
@@ -158,7 +156,7 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
 /// Looks through what is to be published for what must not be; what stands all the same.
 fn guard(args: &PublishArgs, hashed: &[Hashed]) -> Result<Vec<GuardException>, Fail> {
     let total = hashed.iter().filter_map(|h| h.subject.size).sum();
-    let bar = progress("looking through", total);
+    let bar = bytes_bar("looking through", total);
     let mut findings = Vec::new();
     for h in hashed {
         let told = |n| bar.inc(n);
@@ -166,15 +164,6 @@ fn guard(args: &PublishArgs, hashed: &[Hashed]) -> Result<Vec<GuardException>, F
     }
     bar.finish_and_clear();
     decide(&findings, &args.allow_finding)
-}
-
-fn progress(what: &str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
-    let template = format!("{what} {{bar:30}} {{bytes}}/{{total_bytes}} {{bytes_per_sec}}");
-    if let Ok(style) = ProgressStyle::with_template(&template) {
-        bar.set_style(style);
-    }
-    bar
 }
 
 /// The last release of the purl, which must be void; what it consisted of the log compares.
@@ -205,7 +194,7 @@ fn hash_all(args: &PublishArgs) -> Result<Vec<Hashed>, Fail> {
         .filter_map(|f| std::fs::metadata(f).ok())
         .map(|m| m.len())
         .sum();
-    let bar = progress("hashing", total);
+    let bar = bytes_bar("hashing", total);
     let mut seen = BTreeSet::new();
     let mut hashed = Vec::new();
     for path in &args.files {

@@ -2,8 +2,8 @@
 //! makes one. Its three steps can be taken apart: `--prepare FILE`, `sign`, `submit`.
 
 use super::common::{
-    PassphraseArgs, PolicyArgs, ask, learn_head, load_memory, load_policy, log_url, now, read_key,
-    refused_to_fail, state_path,
+    PassphraseArgs, PolicyArgs, ask, learn_head, load_memory, load_policy, log_url, named, now,
+    read_key, refused_to_fail, state_path,
 };
 use super::complete::{Complete, Evident, complete, evident};
 use super::history;
@@ -104,10 +104,7 @@ impl Desk {
 
     /// A project of the policy.
     pub(crate) fn project(&self, name: &str) -> Result<ProjectPolicy, Fail> {
-        let found = self.policy.select(Some(name), "");
-        found
-            .cloned()
-            .map_err(|e| Fail::usage(e.kind(), e.to_string()))
+        named(&self.policy, name).cloned()
     }
 
     /// The bundle of an entry, as the log gives it; nothing of it is verified.

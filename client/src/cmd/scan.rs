@@ -1,7 +1,7 @@
 //! `countersign scan PATH…`: finds files that are not to be trusted where they lie.
 
 use super::affected::written;
-use super::common::{PolicyArgs, load_memory, load_policy, state_path, time};
+use super::common::{PolicyArgs, load_memory, load_policy, named, state_path, time};
 use super::complete::complete;
 use crate::contents::{Place, Problem};
 use crate::fail::{Fail, visible};
@@ -46,10 +46,7 @@ pub struct ScanArgs {
 pub fn run(args: &ScanArgs) -> Result<(), Fail> {
     let policy = load_policy(&args.policy)?;
     let projects: Vec<&ProjectPolicy> = match &args.project {
-        Some(name) => {
-            let found = policy.select(Some(name), "");
-            vec![found.map_err(|e| Fail::usage(e.kind(), e.to_string()))?]
-        }
+        Some(name) => vec![named(&policy, name)?],
         None => policy.projects.iter().collect(),
     };
     let mut paths = Vec::new();
