@@ -146,6 +146,23 @@ pub fn binary(name: &str) -> Result<PathBuf, String> {
     found.ok_or_else(|| format!("{name} is not built: run `cargo build --workspace` first"))
 }
 
+/// Copies a directory with all files and directories in it, and nothing else, to where there is none.
+///
+/// # Panics
+/// Where it cannot be read, or the copy not be made.
+#[allow(clippy::unwrap_used)]
+pub fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let name = to.join(entry.file_name());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy_directory(&entry.path(), &name),
+            kind if kind.is_file() => drop(std::fs::copy(entry.path(), name).unwrap()),
+            _ => (),
+        }
+    }
+}
+
 /// Peak of a running process's resident memory, in kB, where the system says it.
 #[must_use]
 pub fn peak_kb(pid: u32) -> Option<u64> {

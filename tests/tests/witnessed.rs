@@ -2,11 +2,11 @@
 //! what a log is told that is not what was signed before.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
-use countersign_tests::{Process, Said, binary, run};
+use countersign_tests::{Process, Said, binary, copy_directory, run};
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -200,18 +200,6 @@ fn answers(answer: Option<&'static str>) -> String {
     url
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let name = to.join(entry.file_name());
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => copy(&entry.path(), &name),
-            kind if kind.is_file() => drop(fs::copy(entry.path(), name).unwrap()),
-            _ => (),
-        }
-    }
-}
-
 #[test]
 fn a_stopped_witness_and_one_that_answers_garbage_stop_no_publisher() {
     let bench = bench();
@@ -314,7 +302,7 @@ fn a_log_that_went_back_is_told_so_by_its_witness_and_signs_nothing() {
     let bench = bench();
     let (log, _witness) = witnessed(&bench);
     log.stop().unwrap();
-    copy(&bench.path("log"), &bench.path("backup"));
+    copy_directory(&bench.path("log"), &bench.path("backup"));
     let log = bench.serve("log", "--witnesses all");
     ready(&log);
     let policy = fs::read_to_string(bench.path("policy.toml")).unwrap();
@@ -330,7 +318,7 @@ fn a_log_that_went_back_is_told_so_by_its_witness_and_signs_nothing() {
     bench.published("1.1");
     log.stop().unwrap();
     // Without its witnesses nothing keeps the backup from signing another history.
-    copy(&bench.path("backup"), &bench.path("fork"));
+    copy_directory(&bench.path("backup"), &bench.path("fork"));
     let blind = bench.serve("fork", "");
     fs::write(bench.path("other"), "another tool\n").unwrap();
     let fork = "publish other --project acme/tool --version 6.6 --key release --policy policy.toml";

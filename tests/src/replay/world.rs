@@ -2,10 +2,10 @@
 
 use super::jobs::uploader;
 use super::store::{StorageKey, Store};
-use crate::{Process, Said, binary, run};
+use crate::{Process, Said, binary, copy_directory, run};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -121,7 +121,7 @@ impl World {
         let before = self.log.take().unwrap();
         let old = before.url.clone();
         before.stop().unwrap();
-        copy(&self.path("log"), &self.path(to));
+        copy_directory(&self.path("log"), &self.path(to));
         self.serve_log();
         let new = self.log.as_ref().unwrap().url.clone();
         for policy in ["policy.toml", "jobs.toml", "hasty.toml"] {
@@ -265,17 +265,5 @@ pub fn until(what: &str, so: impl Fn() -> bool) {
             "in a minute not: {what}"
         );
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let name = to.join(entry.file_name());
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => copy(&entry.path(), &name),
-            kind if kind.is_file() => drop(fs::copy(entry.path(), name).unwrap()),
-            _ => (),
-        }
     }
 }

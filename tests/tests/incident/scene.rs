@@ -1,7 +1,7 @@
 //! What happened, what was reported, and who checks it.
 
 use countersign_tests::bench::{Bench, ROOTS, bench};
-use countersign_tests::{Said, binary, run};
+use countersign_tests::{Said, binary, copy_directory, run};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ impl Stranger {
         let stranger = Self {
             dir: tempfile::tempdir().unwrap(),
         };
-        copy(&bench.path(report), &stranger.report());
+        copy_directory(&bench.path(report), &stranger.report());
         let policy = fs::read_to_string(bench.path("policy.toml")).unwrap();
         let offline = policy.replace(&bench.url, "http://127.0.0.1:9");
         fs::write(stranger.dir.path().join("policy.toml"), offline).unwrap();
@@ -101,7 +101,7 @@ impl Stranger {
     /// With something changed the report is refused so; then it is put back.
     pub fn refused(&self, kind: &str, change: impl FnOnce(&Path)) -> String {
         let (whole, report) = (self.dir.path().join("whole"), self.report());
-        copy(&report, &whole);
+        copy_directory(&report, &whole);
         change(&report);
         let said = self.verify("");
         assert!(
@@ -118,19 +118,6 @@ impl Stranger {
         fs::remove_dir_all(&report).unwrap();
         fs::rename(whole, report).unwrap();
         String::from_utf8(said.out).unwrap() + &said.err
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).unwrap();
-        }
     }
 }
 

@@ -4,8 +4,8 @@
 use super::bench::{Bench, ROOTS};
 use super::liar::Liar;
 use super::stub::{Stub, forward};
+use countersign_tests::copy_directory;
 use ledger::statement::{Revocation, Target};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -82,25 +82,13 @@ fn a_log_that_takes_a_statement_in_and_does_not_count_it_is_caught() {
     }
 }
 
-pub fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let name = to.join(entry.file_name());
-        match entry.file_type().unwrap() {
-            kind if kind.is_dir() => copy(&entry.path(), &name),
-            kind if kind.is_file() => drop(std::fs::copy(entry.path(), name).unwrap()),
-            _ => (),
-        }
-    }
-}
-
 #[test]
 fn a_log_that_answers_from_another_history_is_caught_and_not_remembered() {
     let mut bench = Bench::new();
     bench.published("1.0", "release1");
     bench.server.take().unwrap().stop().unwrap();
     // Two servers with the same keys and the same beginning.
-    copy(&bench.path("log"), &bench.path("fork"));
+    copy_directory(&bench.path("log"), &bench.path("fork"));
     let (one, other) = (bench.serve("log"), bench.serve("fork"));
     for (server, state, versions) in [
         (&one, "state.json", &["1.1"][..]),

@@ -1,9 +1,8 @@
 //! Two trees of one size: whoever sees both has the evidence, offline.
 
 use super::bench::Bench;
-use super::effects::copy;
 use super::stub::get;
-use countersign_tests::binary;
+use countersign_tests::{binary, copy_directory};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -38,7 +37,7 @@ fn two_trees_of_one_size_are_kept_as_evidence() {
     bench.published("1.0", "release1");
     bench.server.take().unwrap().stop().unwrap();
     // Two servers with the same keys and the same beginning.
-    copy(&bench.path("log"), &bench.path("fork"));
+    copy_directory(&bench.path("log"), &bench.path("fork"));
     let (one, other) = (bench.serve("log"), bench.serve("fork"));
     let mut sizes = Vec::new();
     for (server, state, version) in [

@@ -70,17 +70,3 @@ pub fn gauge(poll: &Poll, name: &str) -> f64 {
     let gauge = poll.gauges.iter().find(|g| g.name == name);
     gauge.unwrap_or_else(|| panic!("{name}: {poll:?}")).value
 }
-
-/// Copies a directory.
-pub fn copy(from: &std::path::Path, to: &std::path::Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}

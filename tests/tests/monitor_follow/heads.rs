@@ -1,9 +1,10 @@
 //! A project through its heads.
 
-use super::desk::{config, copy, found, gauge, now, policy, poll, poll_at, recorded, watch};
+use super::desk::{config, found, gauge, now, policy, poll, poll_at, recorded, watch};
 use countersign::monitor::alert::Class::{Degraded, Operational, Tampering, Unexpected};
 use countersign::monitor::follow::tasks;
 use countersign_tests::bench::{Proxy, ROOTS, bench};
+use countersign_tests::copy_directory;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -345,7 +346,7 @@ fn two_trees_of_one_log_are_tampering_with_evidence() {
     let mut bench = bench();
     bench.published("1.0", "release1");
     bench.stop();
-    copy(&bench.path("log"), &bench.path("fork"));
+    copy_directory(&bench.path("log"), &bench.path("fork"));
     bench.serve();
     let mut task = watch(&bench, "policy.toml", "").remove(0);
     poll(&mut task);

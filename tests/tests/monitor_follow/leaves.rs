@@ -1,9 +1,10 @@
 //! A log by all its leaves.
 
-use super::desk::{copy, found, gauge, now, policy, poll, poll_at, recorded, watch};
+use super::desk::{found, gauge, now, policy, poll, poll_at, recorded, watch};
 use countersign::monitor::alert::Class::{Degraded, Tampering, Unexpected};
 use countersign_server::{Config, Server};
 use countersign_tests::bench::{Bench, Proxy, ROOTS, bench};
+use countersign_tests::copy_directory;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -212,7 +213,7 @@ fn leaves_that_are_withheld_become_suspicious_and_an_outage_does_not() {
 
     // Another history by the same keys.
     bench.stop();
-    copy(&bench.path("log"), &bench.path("honest"));
+    copy_directory(&bench.path("log"), &bench.path("honest"));
     bench.serve();
     bench.published("1.1", "release1");
     assert_eq!(

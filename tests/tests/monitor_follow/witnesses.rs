@@ -1,10 +1,10 @@
 //! What witnesses have cosigned, beside what the log shows.
 
-use super::desk::{copy, found, gauge, now, poll_at, watch};
+use super::desk::{found, gauge, now, poll_at, watch};
 use countersign::monitor::alert::Class::{Degraded, Tampering};
 use countersign::monitor::task::Task;
 use countersign_tests::bench::{Bench, Proxy, bench};
-use countersign_tests::{Process, binary, run};
+use countersign_tests::{Process, binary, copy_directory, run};
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
@@ -165,7 +165,7 @@ fn another_tree_than_the_witness_cosigned_is_tampering() {
     watched.published("1.0");
     watched.bench.stop();
     let bench = &watched.bench;
-    copy(&bench.path("log"), &bench.path("fork"));
+    copy_directory(&bench.path("log"), &bench.path("fork"));
     watched.serve(true);
     watched.published("1.1");
     watched.bench.stop();
