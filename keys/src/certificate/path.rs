@@ -1,0 +1,249 @@
+//! Whether a chain leads to an authority (RFC 5280, section 6, for this profile).
+
+use super::profile::{Is, Parsed};
+use super::{CertificateError, EndCertificate, MAX_CHAIN};
+use crate::PublicKey;
+use crate::digest::sha256;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+
+/// DER of 1.3.6.1.5.5.7.3.3, codeSigning, without tag and length.
+const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
+
+/// A trust anchor: an authority's certificate, as a project lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchor(Box<Parsed>);
+
+impl Anchor {
+    /// Reads an authority's certificate of the profile. That it is signed by itself, or by whom,
+    /// is not asked: whoever lists it trusts its key.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        let parsed = Parsed::read(der)?;
+        match parsed.is {
+            Is::Authority { .. } => Ok(Self(Box::new(parsed))),
+            Is::End(_) => Err(CertificateError::NotAuthority),
+        }
+    }
+
+    /// The certificate.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.0.der
+    }
+
+    /// The authority's key.
+    #[must_use]
+    pub fn key(&self) -> &PublicKey {
+        &self.0.key
+    }
+
+    /// SHA-256 of its SubjectPublicKeyInfo: what a revocation of the authority names.
+    #[must_use]
+    pub fn key_hash(&self) -> [u8; 32] {
+        self.0.key.id().0
+    }
+
+    /// Its subject, for people.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.0.called
+    }
+
+    /// Unix seconds, from and up to and with.
+    #[must_use]
+    pub fn validity(&self) -> (u64, u64) {
+        (self.0.not_before, self.0.not_after)
+    }
+
+    /// How many authorities may stand below it; `None`: any number.
+    #[must_use]
+    pub fn path_length(&self) -> Option<u8> {
+        match self.0.is {
+            Is::Authority { path_length } => path_length,
+            Is::End(_) => None,
+        }
+    }
+}
+
+/// What was found of one anchor, so that its signatures are checked once, by whomever. It is no
+/// part of the value.
+#[derive(Clone, Default)]
+struct Memo(Arc<Mutex<Option<Found>>>);
+
+/// The anchor's hash, and whether the path to it is valid at some time.
+type Found = ([u8; 32], Result<(), CertificateError>);
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Memo {}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memo")
+    }
+}
+
+/// Certificates as a leaf carries them: the end certificate first, each issued by the next, the
+/// anchor left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateChain {
+    end: EndCertificate,
+    /// The end certificate first.
+    all: Arc<[Parsed]>,
+    memo: Memo,
+}
+
+impl CertificateChain {
+    /// Reads 1 to 4 certificates, end certificate first. Each is of the profile, and each but the
+    /// last was issued by the next, by their names; no signature is checked.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn parse<D: AsRef<[u8]>>(ders: &[D]) -> Result<Self, CertificateError> {
+        if ders.is_empty() || ders.len() > MAX_CHAIN {
+            return Err(CertificateError::Count(ders.len()));
+        }
+        let read = |der: &D| Parsed::read(der.as_ref());
+        let all: Vec<Parsed> = ders.iter().map(read).collect::<Result<_, _>>()?;
+        let end = match all.first().map(|first| &first.is) {
+            Some(Is::End(end)) => end.clone(),
+            _ => return Err(CertificateError::IsAuthority),
+        };
+        for (number, pair) in all.windows(2).enumerate() {
+            if let [below, above] = pair {
+                if !matches!(above.is, Is::Authority { .. }) {
+                    return Err(CertificateError::NotAuthority);
+                }
+                if !issued(below, above) {
+                    return Err(CertificateError::Order(number));
+                }
+            }
+        }
+        Ok(Self {
+            end,
+            all: all.into(),
+            memo: Memo::default(),
+        })
+    }
+
+    /// The certificates, end certificate first.
+    pub fn ders(&self) -> impl Iterator<Item = &[u8]> {
+        self.all.iter().map(|c| c.der.as_slice())
+    }
+
+    /// What the end certificate says.
+    #[must_use]
+    pub fn end(&self) -> &EndCertificate {
+        &self.end
+    }
+
+    /// The end certificate's last second, Unix time.
+    #[must_use]
+    pub fn not_after(&self) -> u64 {
+        self.end.not_after
+    }
+
+    /// SHA-256 of the SubjectPublicKeyInfo of every authority on the path, the anchor's last.
+    pub fn authorities<'a>(&'a self, anchor: &'a Anchor) -> impl Iterator<Item = [u8; 32]> + 'a {
+        let between = self.all.iter().skip(1).map(|c| c.key.id().0);
+        between.chain(std::iter::once(anchor.key_hash()))
+    }
+
+    /// Whether the chain is a valid path to `anchor`, every certificate of it, and the anchor's
+    /// own, being valid at `time` (Unix seconds).
+    ///
+    /// # Errors
+    /// [`CertificateError::OtherIssuer`] where it leads elsewhere; else what is wrong with it.
+    pub fn verify(&self, anchor: &Anchor, time: u64) -> Result<(), CertificateError> {
+        let top = self.all.last().ok_or(CertificateError::Count(0))?;
+        if !issued(top, &anchor.0) {
+            return Err(CertificateError::OtherIssuer {
+                want: anchor.0.called.clone(),
+                got: top.issuer_called.clone(),
+            });
+        }
+        let authorities = self.all.iter().skip(1).chain(std::iter::once(&*anchor.0));
+        for (below, authority) in authorities.enumerate() {
+            if let Is::Authority {
+                path_length: Some(allowed),
+            } = authority.is
+                && below > usize::from(allowed)
+            {
+                return Err(CertificateError::PathLength {
+                    subject: authority.called.clone(),
+                    allowed,
+                    below,
+                });
+            }
+        }
+        self.whole(anchor)?;
+        let mut path = self.all.iter().chain(std::iter::once(&*anchor.0));
+        path.try_for_each(|c| c.covers(time))
+    }
+
+    /// Signatures, usages and constraints, at a time when all of it was valid.
+    fn whole(&self, anchor: &Anchor) -> Result<(), CertificateError> {
+        let key = sha256(&anchor.0.der);
+        let mut memo = self.memo.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, found)) = memo.as_ref().filter(|(known, _)| *known == key) {
+            return found.clone();
+        }
+        let found = self.path(anchor);
+        *memo = Some((key, found.clone()));
+        found
+    }
+
+    fn path(&self, anchor: &Anchor) -> Result<(), CertificateError> {
+        let bad = |e: &dyn fmt::Debug| CertificateError::Path(format!("{e:?}"));
+        let path = || self.all.iter().chain(std::iter::once(&*anchor.0));
+        // Valid together at some time, or never.
+        let from = path().map(|c| c.not_before).max().unwrap_or_default();
+        path().try_for_each(|c| c.covers(from))?;
+        let (Some((end, above)), anchor) = (self.all.split_first(), &anchor.0.der) else {
+            return Err(CertificateError::Count(0));
+        };
+        let anchor = CertificateDer::from(anchor.as_slice());
+        let anchor = anchor_from_trusted_cert(&anchor).map_err(|e| bad(&e))?;
+        let end = CertificateDer::from(end.der.as_slice());
+        let end = EndEntityCert::try_from(&end).map_err(|e| bad(&e))?;
+        let above: Vec<CertificateDer<'_>> = above
+            .iter()
+            .map(|c| CertificateDer::from(c.der.as_slice()))
+            .collect();
+        let anchors = [anchor];
+        let verified = end
+            .verify_for_usage(
+                &[webpki::aws_lc_rs::ECDSA_P256_SHA256],
+                &anchors,
+                &above,
+                UnixTime::since_unix_epoch(Duration::from_secs(from)),
+                KeyUsage::required(CODE_SIGNING),
+                None,
+                None,
+            )
+            .map_err(|e| bad(&e))?;
+        // What stands in the chain is the path, and nothing beside it.
+        if verified.intermediate_certificates().count() != above.len() {
+            return Err(CertificateError::Path(
+                "it is shorter than the chain".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the names say that `above` issued `below`.
+fn issued(below: &Parsed, above: &Parsed) -> bool {
+    below.issuer == above.subject
+        && below.issuers_key_identifier.as_ref() == Some(&above.key_identifier)
+}
