@@ -170,6 +170,7 @@ fn project(name: &str, root: &SecretKey, release: &SecretKey) -> Project {
         root_threshold: 1,
         release_keys: vec![release.public_key().clone()],
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: vec![format!("pkg:generic/{name}")],
         contact: "mailto:security@example.com".into(),
         max_key_age: None,

@@ -6,8 +6,9 @@ mod next;
 
 use crate::cmd::complete::{Complete, Release, Standing};
 use crate::receipt::Receipt;
-use ledger::statement::{Body, Revocation, Withdrawal};
-use ledger::{Hash, KeyId, hex32};
+use crate::standing::revoked_id;
+use ledger::statement::{Body, Revocation, Target, Withdrawal};
+use ledger::{Hash, hex32};
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
@@ -28,8 +29,8 @@ impl At {
 /// Why what was trusted is not to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Why {
-    /// This key was compromised when it signed.
-    Void(KeyId),
+    /// This key, identity or authority was compromised when it signed.
+    Void(Target),
     /// It was taken back.
     Withdrawn {
         /// What to use instead, for people.
@@ -198,8 +199,8 @@ impl<'a> Standings<'a> {
         let restated = restated.map(|index| self.at(*index));
         match release.standing {
             Standing::Stands => None,
-            Standing::Void(key) => {
-                let target = format!("key:{key}");
+            Standing::Void(undone) => {
+                let target = undone.to_string();
                 let state = self.complete.fold.state(self.project);
                 let mut revoked = state.into_iter().flat_map(|s| s.revoked);
                 let revoked = revoked.find(|r| r.target == target);
@@ -210,7 +211,7 @@ impl<'a> Standings<'a> {
                 let from = revoked.as_ref().map(|r| r.since.unwrap_or(r.index));
                 // It is void, whether all that says so is found or not.
                 Some(Against {
-                    why: Why::Void(key),
+                    why: Why::Void(undone),
                     by: said.map(|(statement, (index, _))| (statement, self.at(*index))),
                     reason: said.map(|(_, (_, r))| r.reason.clone()),
                     from: self.at(from.unwrap_or(release.index)),
@@ -238,7 +239,7 @@ impl Against {
     pub(crate) fn said(&self) -> Vec<(&'static str, Value)> {
         let mut out = Vec::new();
         match &self.why {
-            Why::Void(key) => out.push(("key", key.to_string().into())),
+            Why::Void(target) => out.push(("key", revoked_id(target).into())),
             Why::Withdrawn {
                 successor: Some(successor),
             } => out.push(("successor", successor.as_str().into())),

@@ -47,7 +47,7 @@ pub enum Refused {
     #[error("not authorised: {0}")]
     Unauthorised(#[from] Refusal),
     /// The signatures on the release do not count any more.
-    #[error("void: the release was signed by key {0}, which is revoked for that time")]
+    #[error("void: the release was signed by {0}, which is revoked for that time")]
     Void(String),
     /// The release or an artifact of it is withdrawn.
     #[error("withdrawn by the project (statement {0})")]

@@ -4,6 +4,7 @@
 use crate::policy::Policy;
 use crate::refused::{Refused, same};
 use crate::when::time;
+use keys::certificate::CertificateChain;
 use ledger::bundle::Included;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::{Note, NoteError};
@@ -13,6 +14,8 @@ use tlog::vkey::VerifierKey;
 pub const FUTURE_SECONDS: u64 = 300;
 /// A leaf's time may be later than its first-public time by this, in seconds.
 pub const LEAF_SECONDS: u64 = 300;
+/// A release may become public later than the end of its certificate by this, in seconds.
+pub const CERTIFICATE_SECONDS: u64 = 300;
 
 /// A signed checkpoint whose signatures were checked.
 pub(crate) struct Signed {
@@ -147,6 +150,29 @@ pub(crate) fn leaf_time(time: u64, first_public: Option<u64>) -> Result<(), Refu
             "the log dated the entry {time}, but witnesses saw it at {public}"
         ))),
         _ => Ok(()),
+    }
+}
+
+/// What a certificate vouches for was public while it was valid, or soon after: the log's word for
+/// when it logged the release is not enough, since the key of a certificate that has ended may be
+/// anybody's. Without witnesses nobody says when it was public.
+pub(crate) fn certificate_time(
+    chain: &CertificateChain,
+    first_public: Option<u64>,
+) -> Result<(), Refused> {
+    let end = chain.not_after();
+    match first_public {
+        None => Err(Refused::Time(
+            "signed with a certificate, and no witness says when it was public: the policy must want witnesses".into(),
+        )),
+        Some(public) if public > end.saturating_add(CERTIFICATE_SECONDS) => {
+            Err(Refused::Time(format!(
+                "the certificate ended at {}, witnesses saw the release at {}: more than {CERTIFICATE_SECONDS} s later",
+                time(end),
+                time(public)
+            )))
+        }
+        Some(_) => Ok(()),
     }
 }
 

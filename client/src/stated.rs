@@ -5,15 +5,15 @@
 use crate::memory::{Memory, SeenCheckpoint, SeenHead, not_stale};
 use crate::policy::Policy;
 use crate::refused::{Refused, same};
-use crate::signed::leaf_time;
-use crate::standing::{ended, not_counting, revoked_before};
+use crate::signed::{certificate_time, leaf_time};
+use crate::standing::{ended, not_counting, revoked_before, revoked_words};
 use crate::verify::{chain, not_withdrawn, statement};
 use crate::view::Views;
 use ledger::bundle::Bundle;
 use ledger::fold::{Chain, Refusal, Role, Version, verify_signatures};
 use ledger::leaf::StatementLeaf;
 use ledger::state::{StateDocument, withdrawn_digest_key};
-use ledger::statement::{Body, Revocation, Withdrawal, Withdrawn};
+use ledger::statement::{Body, Revocation, Target, Withdrawal, Withdrawn};
 use ledger::{Hash, KeyId, hex32};
 
 /// How a statement stands, as far as its bundle and the memory tell.
@@ -89,6 +89,10 @@ pub fn verify_statement(
         pin,
     };
     let authority = said.authorised(&bundle.head.state)?;
+    if let Some(certificates) = &leaf.envelope.chain {
+        let public = first_public.and_then(|v| v.first_time(policy));
+        certificate_time(certificates, public)?;
+    }
     let size = view.checkpoint.size;
     let remembered = memory.projects.get(&hex32(pin));
     let states =
@@ -114,8 +118,8 @@ pub fn verify_statement(
         }
     }
     for (_, state) in states {
-        if let Some(key) = said.void(state, authority) {
-            stands = Stands::Void(key.to_string());
+        if let Some(target) = said.void(state, authority)? {
+            stands = Stands::Void(revoked_words(&target));
         }
     }
     let authorised_by = (authority.project.version, authority.index);
@@ -156,7 +160,7 @@ impl<'a> Said<'a> {
         let version = self.chain.at(index).ok_or_else(|| {
             Refused::Chain(format!("none is logged before the entry at index {index}"))
         })?;
-        let revoked = |key: &KeyId| revoked_before(state, key, index);
+        let revoked = |target: &Target| revoked_before(state, target, index);
         let project = &version.project;
         if let Body::Release(r) = &self.leaf.statement.body {
             let at = (index, self.leaf.time);
@@ -164,9 +168,13 @@ impl<'a> Said<'a> {
             return Ok(version);
         }
         match self.role() {
-            Some(role) => Chain::may_say(version, envelope, role, &revoked)?,
+            Some(role) => {
+                let said = (envelope, self.leaf.time);
+                self.chain.may_say(version, said, role, &revoked)?;
+            }
             None => {
-                if let Some(s) = envelope.signatures.iter().find(|s| revoked(&s.keyid)) {
+                let mut signatures = envelope.signatures.iter();
+                if let Some(s) = signatures.find(|s| revoked(&Target::key(&s.keyid))) {
                     return Err(Refusal::RevokedKey(s.keyid.to_string()).into());
                 }
             }
@@ -197,16 +205,18 @@ impl<'a> Said<'a> {
         }
     }
 
-    /// The key for whose sake it does not count any more.
-    fn void(&self, state: &StateDocument, authority: &Version) -> Option<KeyId> {
+    /// For whose sake it does not count any more.
+    fn void(&self, state: &StateDocument, authority: &Version) -> Result<Option<Target>, Refused> {
         let threshold = match (&self.leaf.statement.body, self.role()) {
             // Never void.
-            (Body::Project(_) | Body::Revocation(_), _) => return None,
+            (Body::Project(_) | Body::Revocation(_), _) => return Ok(None),
             (_, None) => 1,
             (_, Some(Role::Root)) => authority.project.root_threshold,
             (_, Some(Role::Release)) => authority.project.release_threshold,
         };
-        not_counting(&self.leaf.envelope, self.index, state, threshold)
+        let (envelope, time) = (&self.leaf.envelope, self.leaf.time);
+        let signatures = self.chain.targets(self.index, envelope, time)?;
+        Ok(not_counting(&signatures, self.index, state, threshold))
     }
 
     /// The head has taken it in, where a head shows that: a log may hold what it ignored.
@@ -239,10 +249,8 @@ impl<'a> Said<'a> {
     fn withdraws(&self, w: &Withdrawal, bundle: &Bundle) -> Result<(), Refused> {
         let state = &bundle.head.state;
         // One that is void withdraws nothing.
-        if self
-            .chain
-            .at(self.index)
-            .is_some_and(|v| self.void(state, v).is_some())
+        if let Some(v) = self.chain.at(self.index)
+            && self.void(state, v)?.is_some()
         {
             return Ok(());
         }

@@ -11,17 +11,17 @@ use crate::memory::{Memory, SeenRelease, not_older, not_stale, release_key};
 use crate::policy::Policy;
 pub use crate::refused::{Differ, Refused};
 use crate::refused::{differ, same};
-use crate::signed::{Signed, leaf_time, max_age, min_age};
-use crate::standing::{ended, not_counting, revoked_before};
+use crate::signed::{Signed, certificate_time, leaf_time, max_age, min_age};
+use crate::standing::{ended, not_counting, revoked_before, revoked_words};
 pub use crate::verdict::{Artifact, Proven, Verdict, Wanted};
 use crate::view::Views;
 pub use crate::view::{Shown, verify_head, verify_logged};
 use ledger::bundle::{Bundle, Included};
-use ledger::fold::{Chain, Version, check_first_statement};
+use ledger::fold::{Chain, Targets, Version, check_first_statement};
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::state::{StateDocument, withdrawn_keys};
-use ledger::statement::{Body, Project, Subject};
-use ledger::{Hash, KeyId, hex32, names};
+use ledger::statement::{Body, Project, Subject, Target};
+use ledger::{Hash, hex32, names};
 
 pub(crate) fn statement(bytes: &[u8]) -> Result<StatementLeaf, String> {
     match Leaf::parse(bytes) {
@@ -79,11 +79,13 @@ pub fn verify(
             "none is logged before the release at index {index}"
         ))
     })?;
-    let revoked = |key: &KeyId| revoked_before(&bundle.head.state, key, index);
+    let revoked = |target: &Target| revoked_before(&bundle.head.state, target, index);
     step!(
         "authorised",
         chain.check_release(&entry.envelope, release, (index, entry.time), &revoked)
     );
+
+    let signatures = chain.targets(index, &entry.envelope, entry.time)?;
 
     // Revocations, withdrawals, ends of life: as proven by the head, and as remembered.
     let pae_hash = entry.envelope.pae_hash();
@@ -93,7 +95,12 @@ pub fn verify(
     for (at, state) in states {
         step!(
             "revoked",
-            not_void(&entry, index, state, authority.project.release_threshold)
+            not_void(
+                &signatures,
+                index,
+                state,
+                authority.project.release_threshold
+            )
         );
         // Unlike a revocation an end of life can become void: the newer view decides.
         if at >= size {
@@ -131,6 +138,12 @@ pub fn verify(
     };
     let view_time = view.view_time(policy);
     step!("leaf-time", leaf_time(entry.time, first_public));
+    if let Some(certificates) = &entry.envelope.chain {
+        step!(
+            "certificate-time",
+            certificate_time(certificates, first_public)
+        );
+    }
     let (min, max) = (
         policy.min_age_of(wanted.project),
         policy.max_age_of(wanted.project),
@@ -207,7 +220,7 @@ pub(crate) fn chain(bundle: &Bundle, view: &Signed, pin: &Hash) -> Result<Chain,
                 project.version, next.index
             )));
         }
-        let revoked = |key: &KeyId| revoked_before(&bundle.head.state, key, next.index);
+        let revoked = |target: &Target| revoked_before(&bundle.head.state, target, next.index);
         step!(
             "chain-next",
             chain
@@ -244,13 +257,13 @@ fn version(included: &Included, view: &Signed) -> Result<(StatementLeaf, Project
 
 /// Enough signatures count.
 fn not_void(
-    entry: &StatementLeaf,
+    signatures: &[Targets],
     index: u64,
     state: &StateDocument,
     threshold: u64,
 ) -> Result<(), Refused> {
-    match not_counting(&entry.envelope, index, state, threshold) {
-        Some(key) => Err(Refused::Void(key.to_string())),
+    match not_counting(signatures, index, state, threshold) {
+        Some(target) => Err(Refused::Void(revoked_words(&target))),
         None => Ok(()),
     }
 }

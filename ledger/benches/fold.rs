@@ -29,6 +29,7 @@ fn leaf(payload: Vec<u8>, by: &[&PublicKey]) -> Leaf {
         payload,
         payload_type: PAYLOAD_TYPE.into(),
         signatures,
+        chain: None,
     };
     Leaf::Statement(Box::new(StatementLeaf {
         envelope,
@@ -73,6 +74,7 @@ impl World {
                 root_threshold: 2,
                 release_keys: (3..KEYS).map(key).collect(),
                 release_threshold: 1,
+                authorities: Vec::new(),
                 purl_prefixes: vec![format!("pkg:generic/group/project-{n}")],
                 contact: "mailto:security@example.com".into(),
                 max_key_age: None,

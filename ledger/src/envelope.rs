@@ -10,6 +10,7 @@ use crate::encoding::{b64, base64_bytes, from_b64, from_hex32, hex_hash, hex32};
 use crate::json::{self, JsonError};
 use crate::{Hash, sha256};
 use base64::Engine as _;
+use keys::certificate::{CertificateChain, CertificateError};
 use keys::{KeyId, Signer};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
@@ -45,6 +46,11 @@ pub struct Envelope {
     pub payload_type: String,
     /// Sorted by key id, at most one per key.
     pub signatures: Vec<Sig>,
+    /// The certificate of the one key that signed, where it has one. It is no part of the
+    /// envelope, nor of its identity: in a leaf and in a submission it stands beside it. Who asks
+    /// whether the signature counts needs both.
+    #[serde(skip)]
+    pub chain: Option<CertificateChain>,
 }
 
 /// Why an envelope is refused.
@@ -80,6 +86,12 @@ pub enum EnvelopeError {
     /// The signer failed.
     #[error("signing failed: {0}")]
     Sign(String),
+    /// A certificate beside it is none of our profile.
+    #[error("chain: {0}")]
+    Certificate(#[from] CertificateError),
+    /// With a certificate there is one signature, and it is by the certificate's key.
+    #[error("chain: the envelope must have one signature, by the certificate's key")]
+    OtherSigner,
 }
 
 impl EnvelopeError {
@@ -96,6 +108,8 @@ impl EnvelopeError {
             Self::Repeated(_) => "repeated-signature",
             Self::Unsorted => "signatures-unsorted",
             Self::Sign(_) => "signing-failed",
+            Self::Certificate(e) => e.kind(),
+            Self::OtherSigner => "chain-of-another-key",
         }
     }
 }
@@ -135,10 +149,40 @@ impl Envelope {
     /// [`EnvelopeError`] for anything else that a leaf could not hold.
     pub fn parse_submission(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         let value = json::parse_own(bytes)?;
-        let mut envelope = Self::read(&value, lenient_b64)?;
+        let beside = value.as_object().filter(|f| f.contains_key("envelope"));
+        let (inner, chain) = match beside {
+            None => (&value, None),
+            Some(fields) => {
+                only(fields, &["chain", "envelope"])?;
+                let missing = || EnvelopeError::Shape("envelope and chain go together".to_owned());
+                let chain = fields.get("chain").ok_or_else(missing)?;
+                (
+                    fields.get("envelope").ok_or_else(missing)?,
+                    Some(read_chain(chain)?),
+                )
+            }
+        };
+        let mut envelope = Self::read(inner, lenient_b64)?;
         envelope.signatures.sort();
         envelope.check()?;
-        Ok(envelope)
+        match chain {
+            Some(chain) => envelope.with_chain(chain),
+            None => Ok(envelope),
+        }
+    }
+
+    /// The same envelope with the certificate of the key that signed it.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::OtherSigner`].
+    pub fn with_chain(mut self, chain: CertificateChain) -> Result<Self, EnvelopeError> {
+        match self.signatures.as_slice() {
+            [one] if one.keyid == chain.end().key.id() => {
+                self.chain = Some(chain);
+                Ok(self)
+            }
+            _ => Err(EnvelopeError::OtherSigner),
+        }
     }
 
     /// Reads the `envelope` of a leaf: canonical encodings only.
@@ -198,6 +242,7 @@ impl Envelope {
             payload,
             payload_type: payload_type.to_owned(),
             signatures,
+            chain: None,
         })
     }
 
@@ -236,6 +281,7 @@ impl Envelope {
             payload,
             payload_type: PAYLOAD_TYPE.to_owned(),
             signatures: Vec::new(),
+            chain: None,
         };
         for signer in signers {
             envelope.add_signature(*signer)?;
@@ -271,6 +317,15 @@ impl Envelope {
         json!({ "payload": b64(&self.payload), "payloadType": self.payload_type, "signatures": signatures })
     }
 
+    /// What is submitted: the envelope, or the object that holds it and its chain.
+    #[must_use]
+    pub fn to_submission(&self) -> Value {
+        match &self.chain {
+            None => self.to_json(),
+            Some(chain) => json!({ "chain": write_chain(chain), "envelope": self.to_json() }),
+        }
+    }
+
     /// Reads a prepared envelope (see `countersign sign`): as a submission, but with no
     /// signature yet allowed.
     ///
@@ -293,6 +348,21 @@ impl Envelope {
         envelope.signatures.clear();
         Ok(envelope)
     }
+}
+
+/// Reads the `chain` of a leaf or of a submission: DER in base64, end certificate first.
+pub(crate) fn read_chain(value: &Value) -> Result<CertificateChain, EnvelopeError> {
+    let list = value
+        .as_array()
+        .ok_or_else(|| EnvelopeError::Shape("chain must be a list".to_owned()))?;
+    let ders: Option<Vec<Vec<u8>>> = list.iter().map(|v| from_b64(v.as_str()?)).collect();
+    let ders = ders.ok_or(EnvelopeError::Base64("chain"))?;
+    Ok(CertificateChain::parse(&ders)?)
+}
+
+/// Writes it.
+pub(crate) fn write_chain(chain: &CertificateChain) -> Vec<String> {
+    chain.ders().map(b64).collect()
 }
 
 fn only(fields: &serde_json::Map<String, Value>, known: &[&str]) -> Result<(), EnvelopeError> {

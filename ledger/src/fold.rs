@@ -11,9 +11,9 @@
 //! is kept that it would change; whether one is void follows from the state document.
 
 use crate::envelope::Envelope;
-use crate::leaf::{Action, HeadLeaf, Leaf, OperationLeaf, StatementLeaf};
+use crate::leaf::{Action, CertificateLeaf, HeadLeaf, Leaf, OperationLeaf, StatementLeaf};
 use crate::names;
-use crate::released::{Earlier, Released, Releases, signers};
+use crate::released::{Earlier, Released, Releases, Signed, signers};
 use crate::state::StateDocument;
 use crate::statement::{
     Body, KeyNote, Project, Release, Revocation, Statement, Subject, Target, Withdrawal, Withdrawn,
@@ -29,6 +29,7 @@ mod chain;
 mod project;
 mod refusal;
 mod saved;
+mod vouched;
 mod withdrawals;
 
 pub use chain::{
@@ -37,6 +38,7 @@ pub use chain::{
 pub use project::ProjectState;
 pub use refusal::Refusal;
 pub use saved::{SavedError, SavedProject, Standing};
+pub use vouched::Targets;
 
 /// The state of all projects after the first `size` leaves.
 #[derive(Debug, Clone)]
@@ -50,6 +52,8 @@ pub struct Fold {
     names: BTreeMap<String, Hash>,
     /// Prefixes that a project has, or has had: nobody else ever gets them.
     prefixes: BTreeMap<String, Hash>,
+    /// Projects that list authorities, or have listed some.
+    certified: BTreeSet<Hash>,
     releases: Releases,
     map: PrefixTree,
     /// Projects whose place in `map` is not up to date.
@@ -68,6 +72,7 @@ impl Fold {
             statements: BTreeMap::new(),
             names: BTreeMap::new(),
             prefixes: BTreeMap::new(),
+            certified: BTreeSet::new(),
             releases: Releases::default(),
             map: PrefixTree::new(),
             touched: BTreeSet::new(),
@@ -193,14 +198,24 @@ impl Fold {
         }
     }
 
-    /// The project that a leaf is about, by the state that it was decided in.
+    /// The projects that a leaf is about, by the state that it was decided in: one at most, but
+    /// a certificate is about every project for which a release signed with it would count.
     #[must_use]
-    pub fn about(&self, leaf: &Leaf) -> Option<Hash> {
+    pub fn about(&self, leaf: &Leaf) -> Vec<Hash> {
         match leaf {
-            Leaf::Statement(s) => self.project_of(&s.envelope, &s.statement),
-            Leaf::Operation(o) => Some(o.project),
-            Leaf::Head(_) | Leaf::Unknown { .. } => None,
+            Leaf::Statement(s) => Vec::from_iter(self.project_of(&s.envelope, &s.statement)),
+            Leaf::Operation(o) => vec![o.project],
+            Leaf::Certificate(c) => self.certified_for(c),
+            Leaf::Head(_) | Leaf::Unknown { .. } => Vec::new(),
         }
+    }
+
+    fn certified_for(&self, c: &CertificateLeaf) -> Vec<Hash> {
+        let counts = |id: &&Hash| {
+            let v = self.projects.get(*id).map(|p| &p.current().project);
+            v.is_some_and(|p| vouched::vouched(p, &c.chain, c.time).is_ok())
+        };
+        self.certified.iter().filter(counts).copied().collect()
     }
 
     /// The project of which the statement of this PAE hash is a version.
@@ -336,11 +351,11 @@ impl Fold {
             }
             Body::Revocation(r) => {
                 self.said_once(&r.project, envelope)?;
-                self.revocation_rules(envelope, r)
+                self.revocation_rules((envelope, time), r)
             }
             Body::Withdrawal(w) => {
                 self.said_once(&w.project, envelope)?;
-                self.withdrawal_rules(envelope, (w, &statement.subject), earlier)
+                self.withdrawal_rules((envelope, time), (w, &statement.subject), earlier)
             }
             Body::KeyNote(n) => {
                 self.said_once(&n.project, envelope)?;
@@ -392,7 +407,7 @@ impl Fold {
         let project = self.known(&id)?;
         project
             .chain
-            .may_follow(envelope, p, &|key| project.is_revoked(key))?;
+            .may_follow(envelope, p, &|t| project.has_revoked(t))?;
         self.prefixes_free(&id, p)
     }
 
@@ -478,7 +493,11 @@ impl Fold {
                 self.restated(project, restates, before, subjects)?;
             }
         }
-        Chain::may_say(v, envelope, Role::Release, &|key| project.is_revoked(key))
+        project
+            .chain
+            .may_say(v, (envelope, time), Role::Release, &|t| {
+                project.has_revoked(t)
+            })
     }
 
     /// A re-statement is of the purl's last release, which a window made void, and has its
@@ -497,9 +516,7 @@ impl Fold {
         if before.pae != *restates || before.project != project.id {
             return Err(not("it is not the last release of this purl"));
         }
-        let index = before.index;
-        let threshold = project.chain.at(index).map(|v| v.project.release_threshold);
-        if !project.is_void(&before.signers, index, threshold.unwrap_or(1)) {
+        if !self.is_void(project, before)? {
             return Err(not("that release is not void"));
         }
         if before.content != content(subjects) {
@@ -508,14 +525,33 @@ impl Fold {
         Ok(())
     }
 
-    fn revocation_rules(&self, envelope: &Envelope, r: &Revocation) -> Result<(), Refusal> {
+    /// Whether a release that was accepted misses its threshold now.
+    fn is_void(&self, project: &ProjectState, release: &Earlier) -> Result<bool, Refusal> {
+        let Some(v) = project.chain.at(release.index) else {
+            return Ok(true);
+        };
+        let signers: Box<[Targets]> = match &release.signed {
+            Signed::Keys(keys) => keys.iter().map(|k| [Target::key(k)].into()).collect(),
+            Signed::Certified(chain, time) => [vouched::vouched(&v.project, chain, *time)?].into(),
+        };
+        let threshold = v.project.release_threshold;
+        Ok(project.is_void(&signers, release.index, threshold))
+    }
+
+    fn revocation_rules(&self, said: (&Envelope, u64), r: &Revocation) -> Result<(), Refusal> {
         let project = self.known(&r.project)?;
-        let revoked = |key: &KeyId| project.is_revoked(key);
-        Chain::may_say(project.current(), envelope, Role::Root, &revoked)?;
+        let (chain, current) = (&project.chain, project.current());
+        chain.may_say(current, said, Role::Root, &|t| project.has_revoked(t))?;
         let listed = match &r.target {
             Target::Key(id) => project.listed(&KeyId(*id)).is_some(),
-            // No version lists an authority yet.
-            Target::Identity(_) | Target::Authority(_) => false,
+            Target::Identity(hash) => {
+                let mut all = project.versions().flat_map(|v| v.project.identities());
+                all.any(|one| one.hash().is_ok_and(|h| h == *hash))
+            }
+            // An intermediate is listed nowhere, and may be the one that was stolen.
+            Target::Authority(_) => project
+                .versions()
+                .any(|v| !v.project.authorities.is_empty()),
         };
         if !listed {
             return Err(Refusal::UnknownTarget(r.target.to_string()));
@@ -543,7 +579,7 @@ impl Fold {
 
     fn withdrawal_rules(
         &self,
-        envelope: &Envelope,
+        (envelope, time): (&Envelope, u64),
         (w, subjects): (&Withdrawal, &[Subject]),
         earlier: Option<&Earlier>,
     ) -> Result<(), Refusal> {
@@ -558,7 +594,8 @@ impl Fold {
         };
         let ends = matches!(w.what, Withdrawn::Prefix(_));
         let role = if ends { Role::Root } else { role };
-        Chain::may_say(v, envelope, role, &|key| project.is_revoked(key))?;
+        let revoked = |t: &Target| project.has_revoked(t);
+        project.chain.may_say(v, (envelope, time), role, &revoked)?;
         match &w.what {
             Withdrawn::Prefix(prefix) => {
                 let prefixes = &v.project.purl_prefixes;
@@ -655,6 +692,11 @@ impl Fold {
                 }
             }
             Leaf::Operation(o) => self.operation(index, o),
+            Leaf::Certificate(c) => {
+                for id in self.certified_for(c) {
+                    self.touch(&id, index);
+                }
+            }
             Leaf::Head(_) | Leaf::Unknown { .. } => {}
         }
     }
@@ -686,6 +728,8 @@ impl Fold {
                     Err(Refusal::UnknownProject(hex32(&o.project)))
                 }
             }
+            // It says what the log's issuer did, and gives nobody anything by itself.
+            Leaf::Certificate(_) => Ok(()),
             Leaf::Head(h) => {
                 if h.entries != index {
                     return Err(Refusal::WrongHead {
@@ -713,6 +757,9 @@ impl Fold {
         self.names.insert(p.name.clone(), id);
         for prefix in &p.purl_prefixes {
             self.prefixes.insert(prefix.clone(), id);
+        }
+        if !p.authorities.is_empty() {
+            self.certified.insert(id);
         }
         let statement = s.envelope.pae_hash();
         match self.projects.get_mut(&id) {

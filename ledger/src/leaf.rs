@@ -4,10 +4,11 @@
 //! one leaf has one encoding and every auditor hashes the same thing.
 
 use crate::encoding::{from_hex32, hex32};
-use crate::envelope::{Envelope, EnvelopeError};
+use crate::envelope::{Envelope, EnvelopeError, read_chain, write_chain};
 use crate::json::{self, JsonError};
-use crate::statement::{Statement, StatementError};
+use crate::statement::{Body, Statement, StatementError};
 use crate::{API_VERSION, Hash, MAX_LEAF_BYTES};
+use keys::certificate::CertificateChain;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -96,6 +97,8 @@ pub struct StatementLeaf {
 #[serde(rename_all = "camelCase")]
 struct StatementText<'a> {
     api_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<Vec<String>>,
     envelope: &'a Envelope,
     kind: &'a str,
     time: u64,
@@ -127,6 +130,16 @@ pub struct OperationLeaf {
     pub time: u64,
 }
 
+/// A certificate that the log's issuer is about to hand out: logged first, so that whoever it is
+/// about can see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateLeaf {
+    /// End certificate first, anchor omitted.
+    pub chain: CertificateChain,
+    /// The server's Unix time in seconds.
+    pub time: u64,
+}
+
 /// A leaf of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leaf {
@@ -136,6 +149,8 @@ pub enum Leaf {
     Head(HeadLeaf),
     /// An operator's act.
     Operation(OperationLeaf),
+    /// A certificate of the log's issuer.
+    Certificate(Box<CertificateLeaf>),
     /// A kind that this version does not know: counted, reported, confers nothing.
     Unknown {
         /// The `kind` field.
@@ -177,6 +192,22 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Only releases and withdrawals are vouched for by a certificate: who may speak for a project is
+/// for its roots to say.
+///
+/// # Errors
+/// [`LeafError::Shape`].
+pub fn may_have_chain(envelope: &Envelope, statement: &Statement) -> Result<(), LeafError> {
+    match &statement.body {
+        Body::Release(_) | Body::Withdrawal(_) => Ok(()),
+        _ if envelope.chain.is_none() => Ok(()),
+        other => Err(shape(format!(
+            "a {} statement is signed by keys of the project, and has no chain",
+            other.kind()
+        ))),
+    }
+}
+
 impl Leaf {
     /// Reads a leaf from its logged bytes.
     ///
@@ -194,18 +225,17 @@ impl Leaf {
         }
         match fields.text("kind")? {
             "statement" => {
-                if fields.0.contains_key("chain") {
-                    return Err(
-                        StatementError::NotYet("a statement with a certificate chain").into(),
-                    );
-                }
-                fields.only(&["apiVersion", "envelope", "kind", "time"])?;
+                fields.only(&["apiVersion", "chain", "envelope", "kind", "time"])?;
                 let envelope = fields
                     .0
                     .get("envelope")
                     .ok_or_else(|| shape("envelope is missing"))?;
-                let envelope = Envelope::from_leaf(envelope)?;
+                let mut envelope = Envelope::from_leaf(envelope)?;
+                if let Some(chain) = fields.0.get("chain") {
+                    envelope = envelope.with_chain(read_chain(chain)?)?;
+                }
                 let statement = Statement::parse(&envelope.payload)?;
+                may_have_chain(&envelope, &statement)?;
                 Ok(Self::Statement(Box::new(StatementLeaf {
                     envelope,
                     statement,
@@ -245,6 +275,15 @@ impl Leaf {
                     time: fields.number("time")?,
                 }))
             }
+            "certificate" => {
+                fields.only(&["apiVersion", "chain", "kind", "time"])?;
+                let chain = fields.0.get("chain");
+                let chain = chain.ok_or_else(|| shape("chain is missing"))?;
+                Ok(Self::Certificate(Box::new(CertificateLeaf {
+                    chain: read_chain(chain)?,
+                    time: fields.number("time")?,
+                })))
+            }
             other => Ok(Self::Unknown {
                 kind: other.to_owned(),
             }),
@@ -260,6 +299,7 @@ impl Leaf {
         let bytes = match self {
             Self::Statement(s) => json::canonical_of(&StatementText {
                 api_version: API_VERSION,
+                chain: s.envelope.chain.as_ref().map(write_chain),
                 envelope: &s.envelope,
                 kind: "statement",
                 time: s.time,
@@ -278,6 +318,10 @@ impl Leaf {
                 }
                 json::to_canonical(&v)
             }
+            Self::Certificate(c) => json::to_canonical(&json!({
+                "apiVersion": API_VERSION, "chain": write_chain(&c.chain), "kind": "certificate",
+                "time": c.time,
+            })),
             Self::Unknown { .. } => return Err(shape("an unknown kind cannot be written")),
         }?;
         if bytes.len() > MAX_LEAF_BYTES {
@@ -294,6 +338,7 @@ impl Leaf {
             Self::Statement(s) => Some(s.time),
             Self::Head(h) => Some(h.time),
             Self::Operation(o) => Some(o.time),
+            Self::Certificate(c) => Some(c.time),
             Self::Unknown { .. } => None,
         }
     }

@@ -6,6 +6,7 @@ use crate::leaf::{Leaf, StatementLeaf};
 use crate::statement::{Body, Release, content};
 use crate::{Hash, sha256};
 use keys::KeyId;
+use keys::certificate::CertificateChain;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -39,7 +40,17 @@ pub struct Earlier {
     /// See [`content`].
     pub(crate) content: Hash,
     pub(crate) digests: Box<[Hash]>,
-    pub(crate) signers: Box<[KeyId]>,
+    /// Who signed it, and when it was logged: as far as that decides whether it counts.
+    pub(crate) signed: Signed,
+}
+
+/// Whose signatures an accepted statement has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Signed {
+    /// Of these keys.
+    Keys(Box<[KeyId]>),
+    /// Of a certificate's key; with the time of the leaf.
+    Certified(Box<CertificateChain>, u64),
 }
 
 impl Earlier {
@@ -51,7 +62,10 @@ impl Earlier {
             purl: sha256(r.purl.as_bytes()),
             content: content(&s.statement.subject),
             digests: s.statement.subject.iter().map(|a| a.sha256).collect(),
-            signers: signers(&s.envelope).collect(),
+            signed: match &s.envelope.chain {
+                Some(chain) => Signed::Certified(Box::new(chain.clone()), s.time),
+                None => Signed::Keys(signers(&s.envelope).collect()),
+            },
         }
     }
 
@@ -77,7 +91,7 @@ impl Earlier {
             purl: none,
             content: none,
             digests: Box::default(),
-            signers: Box::default(),
+            signed: Signed::Keys(Box::default()),
         }
     }
 }

@@ -99,10 +99,10 @@ impl Finding {
 
 /// Who is told, on the calling thread and in order, while the walk goes on.
 pub trait Observer {
-    /// A leaf, the project that it is about, and whether the fold accepted it. Not called where
+    /// A leaf, the projects that it is about, and whether the fold accepted it. Not called where
     /// the fold has ended.
-    fn leaf(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>, accepted: bool) {
-        let _ = (index, leaf, project, accepted);
+    fn leaf(&mut self, index: u64, leaf: &Leaf, projects: &[Hash], accepted: bool) {
+        let _ = (index, leaf, projects, accepted);
     }
     /// A bundle is done, with the bytes that were verified.
     fn bundle(&mut self, tile: &EntryTile, bytes: &[u8], at: &At<'_>) {
@@ -252,6 +252,8 @@ pub struct Counts {
     pub key_notes: u64,
     /// Operations accepted.
     pub operations: u64,
+    /// Certificates of the log's issuer.
+    pub certificates: u64,
     /// Ledger heads that follow from the leaves before them.
     pub heads: u64,
     /// Leaves of kinds that this version does not know.

@@ -28,6 +28,7 @@ fn project(name: &str, prefix: &str, root: &SecretKey, release: &SecretKey) -> P
         root_threshold: 1,
         release_keys: vec![release.public_key().clone()],
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: vec![prefix.into()],
         contact: "mailto:a@example.com".into(),
         max_key_age: None,

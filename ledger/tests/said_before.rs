@@ -62,6 +62,7 @@ impl World {
             root_threshold: 1,
             release_keys: releases.iter().map(|k| k.public_key().clone()).collect(),
             release_threshold: 2,
+            authorities: Vec::new(),
             purl_prefixes: vec!["pkg:generic/acme".into()],
             contact: "mailto:a@example.com".into(),
             max_key_age: None,
@@ -350,14 +351,14 @@ fn a_release_is_judged_by_the_version_before_it() {
     let Body::Release(r) = Statement::parse(&release.payload).unwrap().body else {
         panic!()
     };
-    let at = |envelope: &Envelope, index: u64, revoked: &dyn Fn(&keys::KeyId) -> bool| {
+    let at = |envelope: &Envelope, index: u64, revoked: &dyn Fn(&Target) -> bool| {
         let said = chain.check_release(envelope, &r, (index, 100), revoked);
         said.map_err(|e| e.kind())
     };
     assert_eq!(at(&release, 1, &|_| false), Ok(()));
     assert_eq!(at(&release, 0, &|_| false), Err("unknown-project"));
     assert_eq!(at(&release, 3, &|_| false), Err("unauthorised-key"));
-    let gone = w.releases[1].public_key().id();
+    let gone = Target::key(&w.releases[1].public_key().id());
     assert_eq!(at(&release, 1, &|key| *key == gone), Err("key-revoked"));
     let mut one = release.clone();
     one.signatures.pop();

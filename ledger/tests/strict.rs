@@ -179,6 +179,7 @@ fn project(keys: usize, prefixes: usize, origin: usize) -> Project {
         root_threshold: 1,
         release_keys: (0..1).map(key).collect(),
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: (0..prefixes)
             .map(|n| format!("pkg:generic/p{n:03}"))
             .collect(),

@@ -13,7 +13,7 @@ use crate::sequence::{Answer, Job, Queue};
 use crate::trust::TrustDocuments;
 use ledger::envelope::Envelope;
 use ledger::fold::{ProjectState, Refusal};
-use ledger::leaf::{Leaf, StatementLeaf};
+use ledger::leaf::{Leaf, StatementLeaf, may_have_chain};
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, hex32};
 use std::sync::Arc;
@@ -63,10 +63,11 @@ impl Submission {
     }
 
     /// Whether it is soon done with: a release, so that nothing of it is kept for the operator,
-    /// with few signatures to check.
+    /// with few signatures to check; a certificate's path has two or three more.
     #[must_use]
     pub fn is_light(&self) -> bool {
         let few = self.envelope.signatures.len() <= LIGHT_SIGNATURES;
+        let few = few && self.envelope.chain.is_none();
         few && matches!(self.statement.body, Body::Release(_))
     }
 }
@@ -130,6 +131,7 @@ impl App {
         Metrics::count(&self.log.metrics.submitted);
         let envelope = Envelope::parse_submission(body)?;
         let statement = Statement::parse(&envelope.payload)?;
+        may_have_chain(&envelope, &statement)?;
         let pae = envelope.pae_hash();
         Ok(Submission {
             envelope,

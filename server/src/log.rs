@@ -266,16 +266,31 @@ pub(crate) fn governs(body: &Body) -> bool {
     !matches!(body, Body::Release(_))
 }
 
-/// Adds the rows of an accepted leaf, which is about `project`, to an index batch. `bytes` are
+/// Adds the rows of an accepted leaf, which is about `projects`, to an index batch. `bytes` are
 /// the leaf's.
 pub(crate) fn index_rows(
     batch: &mut IndexBatch,
     index: u64,
     leaf: &Leaf,
-    project: Option<Hash>,
+    projects: &[Hash],
     bytes: &[u8],
 ) {
-    let Some(project) = project else { return };
+    if let Leaf::Certificate(_) = leaf {
+        for project in projects {
+            let what = "certificate".to_owned();
+            let hit = ProjectHit {
+                index,
+                what,
+                purl: None,
+                statement: None,
+            };
+            batch.projects.push((*project, hit));
+        }
+        return;
+    }
+    let Some(project) = projects.first().copied() else {
+        return;
+    };
     let mut row = |what: &str, purl: Option<String>, statement: Option<String>| {
         let hit = ProjectHit {
             index,
@@ -288,7 +303,7 @@ pub(crate) fn index_rows(
     let s = match leaf {
         Leaf::Statement(s) => s,
         Leaf::Operation(o) => return row(o.action.word(), None, None),
-        Leaf::Head(_) | Leaf::Unknown { .. } => return,
+        Leaf::Certificate(_) | Leaf::Head(_) | Leaf::Unknown { .. } => return,
     };
     let (pae, body) = (s.envelope.pae_hash(), &s.statement.body);
     let purl = match body {

@@ -253,7 +253,7 @@ impl Ears<'_> {
 }
 
 impl Observer for Ears<'_> {
-    fn leaf(&mut self, index: u64, leaf: &Leaf, _: Option<Hash>, accepted: bool) {
+    fn leaf(&mut self, index: u64, leaf: &Leaf, _: &[Hash], accepted: bool) {
         let Leaf::Statement(s) = leaf else { return };
         if !accepted || self.fatal.is_some() {
             return;

@@ -11,9 +11,10 @@ use crate::publish::Staged;
 use crate::reject::Rejection;
 use crate::store::{Head, Hot, HotBatch, IndexBatch, Mark};
 use crate::view::{Entry, View};
+use keys::certificate::CertificateChain;
 use ledger::envelope::Envelope;
 use ledger::fold::{Fold, Refusal};
-use ledger::leaf::{Action, Leaf, OperationLeaf, StatementLeaf};
+use ledger::leaf::{Action, CertificateLeaf, Leaf, OperationLeaf, StatementLeaf};
 use ledger::released::Earlier;
 use ledger::statement::{Body, Statement};
 use ledger::{Hash, MAX_LEAF_BYTES};
@@ -82,6 +83,13 @@ pub enum Job {
         /// Where the answer goes.
         reply: oneshot::Sender<Answer>,
     },
+    /// A certificate that is about to be handed out.
+    Certificate {
+        /// End certificate first, anchor omitted.
+        chain: Box<CertificateChain>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Answer>,
+    },
     /// Leaves as they stand, in order, with no head after them: for tools that build test
     /// logs. Answers with the size reached.
     Fill {
@@ -92,12 +100,24 @@ pub enum Job {
     },
 }
 
+fn chain_bytes(chain: &CertificateChain) -> usize {
+    chain.ders().map(<[u8]>::len).sum()
+}
+
 impl Job {
     /// About how many bytes it makes the log longer by.
     fn bytes(&self) -> u64 {
         let bytes = match self {
-            Self::Statement { envelope, .. } => envelope.payload.len().saturating_mul(2),
+            Self::Statement { envelope, .. } => {
+                let chain = envelope.chain.as_ref().map_or(0, chain_bytes);
+                envelope
+                    .payload
+                    .len()
+                    .saturating_add(chain)
+                    .saturating_mul(2)
+            }
             Self::Operation { .. } => 1024,
+            Self::Certificate { chain, .. } => chain_bytes(chain).saturating_mul(2),
             Self::Fill { leaves, .. } => leaves.iter().map(Vec::len).sum(),
         };
         u64::try_from(bytes).unwrap_or(u64::MAX)
@@ -107,6 +127,7 @@ impl Job {
         match self {
             Self::Statement { reply, .. }
             | Self::Operation { reply, .. }
+            | Self::Certificate { reply, .. }
             | Self::Fill { reply, .. } => reply,
         }
     }
@@ -187,6 +208,8 @@ pub struct Sequencer {
 struct Batch {
     /// Each was accepted.
     leaves: Vec<(Leaf, Entry)>,
+    /// The projects that each is about.
+    about: Vec<Vec<Hash>>,
     standing: HashMap<Hash, u64>,
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
 }
@@ -210,6 +233,7 @@ impl Sequencer {
         let time = unix_now().max(self.fold.last_time());
         let mut batch = Batch {
             leaves: Vec::new(),
+            about: Vec::new(),
             standing: HashMap::new(),
             answers: Vec::new(),
         };
@@ -242,6 +266,15 @@ impl Sequencer {
                     let answer = self.add(&mut batch, Leaf::Operation(operation));
                     batch.answers.push((reply, answer));
                 }
+                Job::Certificate { chain, reply } => {
+                    let certificate = CertificateLeaf {
+                        chain: *chain,
+                        time,
+                    };
+                    let leaf = Leaf::Certificate(Box::new(certificate));
+                    let answer = self.add(&mut batch, leaf);
+                    batch.answers.push((reply, answer));
+                }
                 Job::Fill { leaves, reply } => fills.push((leaves, reply)),
             }
         }
@@ -252,7 +285,7 @@ impl Sequencer {
             self.add(&mut batch, head)
                 .map_err(|e| Error::Fill(format!("ledger head: {e}")))?;
             let accepted = vec![true; batch.leaves.len()];
-            self.commit(batch.leaves, accepted)?;
+            self.commit(batch.leaves, accepted, &batch.about)?;
         }
         for (reply, answer) in batch.answers {
             // Whoever asked may have gone; the entry stands all the same.
@@ -349,6 +382,8 @@ impl Sequencer {
     fn add_passed(&mut self, batch: &mut Batch, leaf: Leaf) -> Answer {
         let (entry, index) = (Entry::from(leaf.to_bytes()?), self.fold.size());
         self.fold.follow(&leaf, true);
+        // Asked at once: whom a certificate is about, the next leaf may change.
+        batch.about.push(self.fold.about(&leaf));
         batch.leaves.push((leaf, Arc::clone(&entry)));
         let entry = Some(entry);
         Ok(Logged { index, entry })
@@ -368,6 +403,7 @@ impl Sequencer {
             if part.is_empty() {
                 return Ok(Ok(self.head.size.into()));
             }
+            let mut about = Vec::with_capacity(part.len());
             let accepted: Vec<bool> = part
                 .iter()
                 .map(|(leaf, _)| {
@@ -376,7 +412,9 @@ impl Sequencer {
                         _ => Ok(None),
                     };
                     let earlier = earlier.map_err(|e| Error::Fill(e.to_string()))?;
-                    match self.fold.apply_with(leaf, earlier.as_ref()) {
+                    let outcome = self.fold.apply_with(leaf, earlier.as_ref());
+                    about.push(self.fold.about(leaf));
+                    match outcome {
                         Err(failed @ Refusal::LookUp { .. }) => {
                             Err(Error::Fill(failed.to_string()))
                         }
@@ -384,12 +422,17 @@ impl Sequencer {
                     }
                 })
                 .collect::<Result<_, _>>()?;
-            self.commit(part, accepted)?;
+            self.commit(part, accepted, &about)?;
         }
     }
 
     /// Makes leaves that the fold has taken durable, then public, then findable.
-    fn commit(&mut self, leaves: Vec<(Leaf, Entry)>, accepted: Vec<bool>) -> Result<(), Error> {
+    fn commit(
+        &mut self,
+        leaves: Vec<(Leaf, Entry)>,
+        accepted: Vec<bool>,
+        about: &[Vec<Hash>],
+    ) -> Result<(), Error> {
         let (first, began) = (self.head.size, Instant::now());
         let leaves = Arc::new(leaves);
         let hashes: Vec<Hash> = leaves.iter().map(|(_, bytes)| leaf_hash(bytes)).collect();
@@ -454,10 +497,10 @@ impl Sequencer {
             accepted: accepted.clone(),
         });
         let mut rows = IndexBatch::default();
-        for ((index, (leaf, bytes)), accepted) in (first..).zip(leaves.iter()).zip(accepted) {
+        let each = leaves.iter().zip(about).zip(accepted);
+        for (index, (((leaf, bytes), projects), accepted)) in (first..).zip(each) {
             if accepted {
-                let project = self.fold.about(leaf);
-                index_rows(&mut rows, index, leaf, project, bytes);
+                index_rows(&mut rows, index, leaf, projects, bytes);
             }
         }
         save_state(&mut rows, &self.fold);

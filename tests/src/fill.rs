@@ -176,6 +176,7 @@ impl Writer {
             root_threshold: 1,
             release_keys: vec![release.public_key().clone()],
             release_threshold: 1,
+            authorities: Vec::new(),
             purl_prefixes: vec![prefix.clone()],
             contact: "nobody@example.org".into(),
             max_key_age: None,

@@ -122,7 +122,7 @@ impl Record {
 }
 
 /// The counts by name.
-pub(crate) fn fields(c: &mut Counts) -> [(&'static str, &mut u64); 12] {
+pub(crate) fn fields(c: &mut Counts) -> [(&'static str, &mut u64); 13] {
     [
         ("leaves", &mut c.leaves),
         ("projects", &mut c.projects),
@@ -131,6 +131,7 @@ pub(crate) fn fields(c: &mut Counts) -> [(&'static str, &mut u64); 12] {
         ("withdrawals", &mut c.withdrawals),
         ("keyNotes", &mut c.key_notes),
         ("operations", &mut c.operations),
+        ("certificates", &mut c.certificates),
         ("heads", &mut c.heads),
         ("unknown", &mut c.unknown),
         ("tiles", &mut c.tiles),

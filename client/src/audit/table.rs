@@ -157,15 +157,15 @@ impl Table {
     }
 
     /// Takes an accepted leaf in.
-    pub(crate) fn take(&self, index: u64, leaf: &Leaf, project: Option<Hash>) {
+    pub(crate) fn take(&self, index: u64, leaf: &Leaf, projects: &[Hash]) {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        rows.touched.extend(project);
+        rows.touched.extend(projects);
         let Leaf::Statement(s) = leaf else { return };
         if let Body::Release(r) = &s.statement.body {
             rows.purls.insert(ledger::sha256(r.purl.as_bytes()), index);
             rows.paes.insert(s.envelope.pae_hash(), index);
-        } else if let (Some(project), Ok(leaf)) = (project, leaf.to_bytes()) {
-            rows.statements.push((project, index, leaf));
+        } else if let (Some(project), Ok(leaf)) = (projects.first(), leaf.to_bytes()) {
+            rows.statements.push((*project, index, leaf));
         }
     }
 

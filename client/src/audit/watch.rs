@@ -136,10 +136,10 @@ impl Watch<'_> {
 }
 
 impl Observer for Watch<'_> {
-    fn leaf(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>, accepted: bool) {
+    fn leaf(&mut self, index: u64, leaf: &Leaf, projects: &[Hash], accepted: bool) {
         self.record.ends_in_head = matches!(leaf, Leaf::Head(_));
         if accepted {
-            self.table.take(index, leaf, project);
+            self.table.take(index, leaf, projects);
         }
     }
 

@@ -16,7 +16,7 @@ use ledger::bundle::{Head, Included};
 use ledger::fold::Fold;
 use ledger::leaf::{Leaf, StatementLeaf};
 use ledger::state::{StateDocument, withdrawn_keys};
-use ledger::statement::{Body, Subject};
+use ledger::statement::{Body, Subject, Target};
 use ledger::{Hash, KeyId};
 use replay::Log;
 use std::path::Path;
@@ -137,8 +137,8 @@ pub(crate) fn complete_since(
 pub(crate) enum Standing {
     /// Nothing is said against it.
     Stands,
-    /// Without this revoked key's signature it misses the threshold.
-    Void(KeyId),
+    /// Without what this revoked key, identity or authority stands behind it misses the threshold.
+    Void(Target),
     /// By the statement of this PAE hash.
     Withdrawn(Hash),
 }
@@ -190,8 +190,11 @@ impl Complete {
                     .iter()
                     .find_map(|key| self.withdrawn_by(project, &state, key))
             };
-            let standing = match not_counting(&leaf.envelope, index, &state, threshold) {
-                Some(key) => Standing::Void(key),
+            // The fold has accepted it, so its certificate counted.
+            let signatures = known.chain.targets(index, &leaf.envelope, leaf.time);
+            let signatures = signatures.unwrap_or_default();
+            let standing = match not_counting(&signatures, index, &state, threshold) {
+                Some(target) => Standing::Void(target),
                 None => match ended(&r.purl, &state).or_else(withdrawn) {
                     Some(by) => Standing::Withdrawn(by),
                     None => Standing::Stands,

@@ -142,6 +142,7 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
         root_threshold: args.root_threshold,
         release_keys: public(&releases),
         release_threshold: args.release_threshold,
+        authorities: Vec::new(),
         purl_prefixes,
         contact: args.contact.clone(),
         max_key_age: args.max_key_age,

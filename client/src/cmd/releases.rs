@@ -5,6 +5,7 @@ use super::complete::{Complete, Release, Standing};
 use super::say::{Desk, LogArgs};
 use crate::fail::{Fail, visible};
 use crate::policy::ProjectPolicy;
+use crate::standing::{revoked_id, revoked_words};
 use clap::Args;
 use ledger::hex32;
 use serde_json::{Value, json};
@@ -37,7 +38,7 @@ pub fn run(args: &ReleasesArgs) -> Result<(), Fail> {
     for r in &releases {
         let standing = match &r.standing {
             Standing::Stands => "stands".to_owned(),
-            Standing::Void(key) => format!("VOID: signed by revoked key {:.16}", key.to_string()),
+            Standing::Void(target) => format!("VOID: signed by revoked {}", revoked_words(target)),
             Standing::Withdrawn(by) => format!("WITHDRAWN by statement {:.16}", hex32(by)),
         };
         sayln!(
@@ -70,7 +71,7 @@ fn shown(complete: &Complete, project: &ProjectPolicy, releases: &[Release]) -> 
         .map(|r| {
             let (standing, by) = match &r.standing {
                 Standing::Stands => ("stands", None),
-                Standing::Void(key) => ("void", Some(key.to_string())),
+                Standing::Void(target) => ("void", Some(revoked_id(target))),
                 Standing::Withdrawn(by) => ("withdrawn", Some(hex32(by))),
             };
             let artifacts: Vec<Value> = r

@@ -45,7 +45,7 @@ pub(super) fn said(
     }
     let how = match &stated.stands {
         Stands::Yes => "stands".to_owned(),
-        Stands::Void(key) => format!("void, since key {key:.16} was compromised"),
+        Stands::Void(key) => format!("void, since {key} was compromised"),
         Stands::Withdrawn(by) => format!("withdrawn, by statement {by:.16}"),
         Stands::Replaced(by) => format!("replaced, by version {by}"),
     };

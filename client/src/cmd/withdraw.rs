@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_release_that_is_withdrawn_is_never_guessed() {
-        let void = Standing::Void(KeyId([1; 32]));
+        let void = Standing::Void(ledger::statement::Target::Key([1; 32]));
         let all = [
             release("pkg:generic/a@1?os=x", 1, Standing::Stands, &[]),
             release("pkg:generic/a@1?os=y", 2, Standing::Stands, &[]),

@@ -13,6 +13,7 @@ use crate::cmd::keys::{Inventory, KeyRow};
 use crate::cmd::sign::says;
 use crate::fail::Fail;
 use crate::policy::Policy;
+use crate::standing::revoked_id;
 use crate::stated::{Stands, Stated};
 use ledger::envelope::Envelope;
 use ledger::statement::{Body, Withdrawn};
@@ -133,7 +134,7 @@ fn release(concern: &Concern, r: &complete::Release, standings: &Standings<'_>) 
         against: against.and_then(|a| {
             let (statement, by) = a.by?;
             let (key, successor) = match a.why {
-                Why::Void(key) => (Some(key.to_string()), None),
+                Why::Void(target) => (Some(revoked_id(&target)), None),
                 Why::Withdrawn { successor } => (None, successor),
                 Why::Unknown => (None, None),
             };

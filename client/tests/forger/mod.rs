@@ -177,6 +177,7 @@ impl Liar {
             root_threshold: 1,
             release_keys: vec![self.release.public_key().clone()],
             release_threshold: 1,
+            authorities: Vec::new(),
             purl_prefixes: vec!["pkg:generic/acme/x".into()],
             contact: "mailto:a@example.com".into(),
             max_key_age: None,

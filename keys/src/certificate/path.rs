@@ -97,7 +97,7 @@ impl fmt::Debug for Memo {
 /// anchor left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateChain {
-    end: EndCertificate,
+    end: Arc<EndCertificate>,
     /// The end certificate first.
     all: Arc<[Parsed]>,
     memo: Memo,
@@ -116,7 +116,7 @@ impl CertificateChain {
         let read = |der: &D| Parsed::read(der.as_ref());
         let all: Vec<Parsed> = ders.iter().map(read).collect::<Result<_, _>>()?;
         let end = match all.first().map(|first| &first.is) {
-            Some(Is::End(end)) => end.clone(),
+            Some(Is::End(end)) => Arc::new(EndCertificate::clone(end)),
             _ => return Err(CertificateError::IsAuthority),
         };
         for (number, pair) in all.windows(2).enumerate() {

@@ -76,7 +76,7 @@ pub(super) struct Parsed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Is {
     Authority { path_length: Option<u8> },
-    End(EndCertificate),
+    End(Box<EndCertificate>),
 }
 
 fn wrong(what: &'static str, why: impl Into<String>) -> CertificateError {
@@ -241,7 +241,7 @@ impl Parsed {
             let (san, san_is_email) = name(&mut extensions)?;
             let claims = claims(&mut extensions)?;
             parsed.called.clone_from(&san);
-            parsed.is = Is::End(EndCertificate {
+            parsed.is = Is::End(Box::new(EndCertificate {
                 key,
                 san,
                 san_is_email,
@@ -249,7 +249,7 @@ impl Parsed {
                 serial,
                 not_before,
                 not_after,
-            });
+            }));
         }
         extensions.end()?;
         Ok(parsed)

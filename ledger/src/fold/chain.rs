@@ -3,9 +3,10 @@
 //! ask the same questions here.
 
 use super::Refusal;
+use super::vouched::{Targets, targets, vouched};
 use crate::envelope::Envelope;
 use crate::released::signers;
-use crate::statement::{Project, Release};
+use crate::statement::{Identity, Project, Release, Target};
 use crate::{Hash, hex32, names};
 use keys::{KeyId, PublicKey};
 
@@ -61,8 +62,8 @@ pub struct Chain {
     listed_later: Vec<(KeyId, Listed)>,
 }
 
-/// Whether a key is revoked, at the point that is asked about.
-pub type IsRevoked<'a> = &'a dyn Fn(&KeyId) -> bool;
+/// Whether a key, an identity or an authority is revoked, at the point that is asked about.
+pub type IsRevoked<'a> = &'a dyn Fn(&Target) -> bool;
 
 /// The keys of a version with what they are for.
 fn roles(p: &Project) -> impl Iterator<Item = (&PublicKey, Role)> {
@@ -101,7 +102,7 @@ fn only(
     want: &'static str,
 ) -> Result<(), Refusal> {
     for key in signers(envelope) {
-        if revoked(&key) {
+        if revoked(&Target::key(&key)) {
             return Err(Refusal::RevokedKey(key.to_string()));
         }
         if !may(&key) {
@@ -217,7 +218,7 @@ impl Chain {
         }
         for (key, role) in roles(p) {
             let id = key.id();
-            if revoked(&id) {
+            if revoked(&Target::key(&id)) {
                 return Err(Refusal::RevokedKey(id.to_string()));
             }
             if let Some(listed) = self.listed(&id).filter(|l| l.role != role) {
@@ -225,6 +226,17 @@ impl Chain {
                     key: id.to_string(),
                     was: listed.role.word(),
                 });
+            }
+        }
+        for authority in &p.authorities {
+            let identities = authority.identities.iter().map(Identity::hash);
+            let mut those = vec![Target::Authority(authority.hash())];
+            for hash in identities {
+                let hash = hash.map_err(|e| Refusal::Internal(e.to_string()))?;
+                those.push(Target::Identity(hash));
+            }
+            if let Some(target) = those.iter().find(|t| revoked(t)) {
+                return Err(Refusal::RevokedTarget(target.to_string()));
             }
         }
         let (old, own) = (&newest.project.roots, &p.roots);
@@ -254,24 +266,32 @@ impl Chain {
     }
 
     /// Whether keys of version `v` meet the threshold of `role` on `envelope`, all of them of
-    /// that role, none revoked.
+    /// that role, none revoked; or, in the place of release keys, whether an authority of it
+    /// vouches for the one key that signed at `time`, the leaf's.
     ///
     /// # Errors
     /// The first [`Refusal`] that applies.
     pub fn may_say(
+        &self,
         v: &Version,
-        envelope: &Envelope,
+        (envelope, time): (&Envelope, u64),
         role: Role,
         revoked: IsRevoked<'_>,
     ) -> Result<(), Refusal> {
         let p = &v.project;
-        let (keys, threshold, want) = match role {
-            Role::Root => (
+        let (keys, threshold, want) = match (role, &envelope.chain) {
+            (Role::Release, Some(_)) => return self.may_certified(v, (envelope, time), revoked),
+            (Role::Root, _) => (
                 &p.roots,
                 p.root_threshold,
                 "this is signed by root keys of its project",
             ),
-            Role::Release => (
+            (Role::Release, None) if p.release_keys.is_empty() => (
+                &p.release_keys,
+                p.release_threshold,
+                "this is signed with a certificate of an authority of its project",
+            ),
+            (Role::Release, None) => (
                 &p.release_keys,
                 p.release_threshold,
                 "this is signed by release keys of its project",
@@ -279,6 +299,50 @@ impl Chain {
         };
         only(envelope, &|key| lists(keys, key), revoked, want)?;
         enough(role.word(), keys, envelope, threshold)
+    }
+
+    /// The certificate's part of [`Chain::may_say`].
+    fn may_certified(
+        &self,
+        v: &Version,
+        (envelope, time): (&Envelope, u64),
+        revoked: IsRevoked<'_>,
+    ) -> Result<(), Refusal> {
+        // A key of the project stays what it was listed as: no certificate makes it another.
+        for key in signers(envelope) {
+            if let Some(listed) = self.listed(&key) {
+                return Err(Refusal::OtherRole {
+                    key: key.to_string(),
+                    was: listed.role.word(),
+                });
+            }
+        }
+        let chain = envelope.chain.as_ref();
+        let chain = chain.ok_or(Refusal::UnwantedCertificate)?;
+        match vouched(&v.project, chain, time)?
+            .iter()
+            .find(|t| revoked(t))
+        {
+            Some(target) => Err(Refusal::RevokedTarget(target.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// What each signature of a leaf at `index`, which was accepted there, needs so as to count;
+    /// nothing where no version was in force.
+    ///
+    /// # Errors
+    /// [`Refusal`], where the leaf has a certificate that did not count there.
+    pub fn targets(
+        &self,
+        index: u64,
+        envelope: &Envelope,
+        time: u64,
+    ) -> Result<Box<[Targets]>, Refusal> {
+        match self.at(index) {
+            Some(v) => targets(&v.project, envelope, time),
+            None => Ok(Box::default()),
+        }
     }
 
     /// Whether the purl is under a prefix of version `v`, and no key that signed is older than
@@ -303,6 +367,10 @@ impl Chain {
         let Some(max) = v.project.max_key_age else {
             return Ok(());
         };
+        // A certificate has a life of its own.
+        if envelope.chain.is_some() {
+            return Ok(());
+        }
         for key in signers(envelope) {
             let listed = self.listed(&key).map_or(time, |l| l.time);
             let age = time.saturating_sub(listed);
@@ -348,7 +416,7 @@ impl Chain {
         let unknown = || Refusal::UnknownProject(hex32(&r.package_id));
         let v = self.at(index).ok_or_else(unknown)?;
         self.may_release(v, envelope, r, time)?;
-        Self::may_say(v, envelope, Role::Release, revoked)?;
+        self.may_say(v, (envelope, time), Role::Release, revoked)?;
         let keys: Vec<&PublicKey> = v.project.release_keys.iter().collect();
         verify_signatures(envelope, &keys)
     }
@@ -380,12 +448,15 @@ pub fn check_first_statement(envelope: &Envelope, project: &Project) -> Result<(
     verify_signatures(envelope, &keys)
 }
 
-/// Verifies each signature on `envelope` by the key among `may` that it names.
+/// Verifies each signature on `envelope` by the key among `may` that it names, or by that of its
+/// certificate; whether the certificate counts is for [`Chain::may_say`] to say.
 ///
 /// # Errors
 /// [`Refusal::BadSignature`].
 pub fn verify_signatures(envelope: &Envelope, may: &[&PublicKey]) -> Result<(), Refusal> {
     let message = envelope.pae();
+    let certified = envelope.chain.iter().map(|chain| &chain.end().key);
+    let may: Vec<&PublicKey> = may.iter().copied().chain(certified).collect();
     for s in &envelope.signatures {
         let bad = |why: String| Refusal::BadSignature {
             key: s.keyid.to_string(),

@@ -2,6 +2,7 @@
 //! document that follows (docs/formats.md, "Fold" and "State documents").
 
 use super::chain::{Chain, Listed, Role, Version};
+use super::vouched::Targets;
 use super::withdrawals::{Accepted, What, Withdrawals};
 use crate::Hash;
 use crate::leaf::StatementLeaf;
@@ -92,6 +93,12 @@ impl ProjectState {
         self.revoked.contains_key(&Target::key(key))
     }
 
+    /// Whether a key, an identity or an authority was revoked.
+    #[must_use]
+    pub fn has_revoked(&self, target: &Target) -> bool {
+        self.revoked.contains_key(target)
+    }
+
     /// The smallest window given for a target, and whether it is revoked at all.
     pub(super) fn window(&self, target: &Target) -> Option<Option<u64>> {
         self.revoked.get(target).map(|r| r.since)
@@ -114,9 +121,18 @@ impl ProjectState {
         standing.is_none_or(|r| r.counts(index))
     }
 
-    /// Whether what these keys signed at `index` misses `threshold` now.
-    pub(super) fn is_void(&self, signers: &[KeyId], index: u64, threshold: u64) -> bool {
-        let good = signers.iter().filter(|key| self.counts(key, index));
+    /// The first of these targets for the sake of which a signature at `index` does not count.
+    #[must_use]
+    pub fn undone_by<'t>(&self, targets: &'t [Target], index: u64) -> Option<&'t Target> {
+        let counts = |t: &Target| self.revoked.get(t).is_none_or(|r| r.counts(index));
+        targets.iter().find(|t| !counts(t))
+    }
+
+    /// Whether what was signed so at `index` misses `threshold` now.
+    pub(super) fn is_void(&self, signers: &[Targets], index: u64, threshold: u64) -> bool {
+        let good = signers
+            .iter()
+            .filter(|t| self.undone_by(t, index).is_none());
         (good.count() as u64) < threshold
     }
 
@@ -161,10 +177,11 @@ impl ProjectState {
     }
 
     fn withdraw(&mut self, index: u64, s: &StatementLeaf, w: &Withdrawal) {
-        let signers: Box<[KeyId]> = signers(&s.envelope).collect();
         let project = &self.current().project;
-        let is_root = |key: &KeyId| self.listed(key).is_some_and(|l| l.role == Role::Root);
-        let threshold = if signers.iter().all(is_root) {
+        // One whose certificate does not count was not accepted; if it were, it would be void.
+        let by = super::vouched::targets(project, &s.envelope, s.time).unwrap_or_default();
+        let is_root = |key: KeyId| self.listed(&key).is_some_and(|l| l.role == Role::Root);
+        let threshold = if signers(&s.envelope).all(is_root) {
             project.root_threshold
         } else {
             project.release_threshold
@@ -184,7 +201,7 @@ impl ProjectState {
         self.withdrawals.accept(Accepted {
             index,
             statement: s.envelope.pae_hash(),
-            signers,
+            signers: by,
             threshold,
             what,
             void: false,

@@ -1,6 +1,7 @@
 //! Why the fold ignores a leaf, and admission refuses it.
 
 use crate::json::JsonError;
+use keys::certificate::CertificateError;
 
 /// Why a statement may not be said now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -168,6 +169,30 @@ pub enum Refusal {
         /// The reason.
         why: String,
     },
+    /// A certificate where the project lists release keys.
+    #[error("the project lists release keys, and no authority whose certificates would count")]
+    UnwantedCertificate,
+    /// The certificate is not one of the project's authorities, or not at the leaf's time.
+    #[error("the certificate does not count: {0}")]
+    Certificate(CertificateError),
+    /// The certificate is of an authority of the project, and for somebody else.
+    #[error(
+        "the certificate is for {san:?}, attested by {issuer}; the project lists {listed} (issuer and claims must match too)"
+    )]
+    OtherIdentity {
+        /// Whom it is for.
+        san: String,
+        /// Who attested that.
+        issuer: String,
+        /// Whom the project lists.
+        listed: String,
+    },
+    /// An identity or authority that was revoked, listed again or signing.
+    #[error("{0} is revoked in this project")]
+    RevokedTarget(String),
+    /// What was read could not be written: never in practice.
+    #[error("{0}")]
+    Internal(String),
     /// The purl lies under none of the project's prefixes.
     #[error("purl {purl:?} is under none of the project's prefixes ({prefixes})")]
     PurlOutside {
@@ -253,6 +278,12 @@ impl Refusal {
             Self::MissingSignature(_) => "missing-signature",
             Self::Threshold { .. } => "threshold-not-met",
             Self::BadSignature { .. } => "bad-signature",
+            Self::UnwantedCertificate => "unwanted-certificate",
+            Self::Certificate(e) => e.kind(),
+            Self::OtherIdentity { .. } => "other-identity",
+            Self::RevokedTarget(t) if t.starts_with("identity:") => "identity-revoked",
+            Self::RevokedTarget(_) => "authority-revoked",
+            Self::Internal(_) => "internal-encoding",
             Self::PurlOutside { .. } => "purl-outside-prefixes",
             Self::PurlReleased { .. } => "purl-released-before",
             Self::KeyTooOld { .. } => "key-too-old",

@@ -1,8 +1,8 @@
 //! What a project has withdrawn, and what of it stands (docs/formats.md, "withdrawal" and "Fold",
 //! second pass).
 
+use super::vouched::Targets;
 use crate::Hash;
-use keys::KeyId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use tlog::prefix::PrefixTree;
@@ -12,7 +12,8 @@ use tlog::prefix::PrefixTree;
 pub(super) struct Accepted {
     pub(super) index: u64,
     pub(super) statement: Hash,
-    pub(super) signers: Box<[KeyId]>,
+    /// What each signature needs so as to count.
+    pub(super) signers: Box<[Targets]>,
     /// Of the role that signed, at its index.
     pub(super) threshold: u64,
     pub(super) what: What,

@@ -3,12 +3,14 @@
 //! A file a predicate; what all have in common is here. Everything in them is checked that can
 //! be known without the log; who may say it, and when, is the fold's question.
 
+mod authority;
 mod key_note;
 mod project;
 mod release;
 mod revocation;
 mod withdrawal;
 
+pub use authority::{Authority, Identity};
 pub use key_note::{Generated, KeyNote};
 pub use project::Project;
 pub use release::{GuardException, Release, content, release_payload, release_payload_with};

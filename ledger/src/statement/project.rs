@@ -1,5 +1,6 @@
 //! The predicate of a project statement: who may speak (docs/formats.md, "project").
 
+use super::authority::{self, Authority};
 use super::{
     Body, Fields, PROJECT_TYPE, Statement, StatementError, hash, number, object, one_subject, only,
     optional, payload, shape, short_text, strings, text, threshold,
@@ -25,10 +26,12 @@ pub struct Project {
     pub roots: Vec<PublicKey>,
     /// How many of them it takes.
     pub root_threshold: u64,
-    /// The keys that may publish releases.
+    /// The keys that may publish releases; none where authorities may.
     pub release_keys: Vec<PublicKey>,
-    /// How many of them it takes.
+    /// How many of them it takes; 1 where authorities may.
     pub release_threshold: u64,
+    /// Whose certificates may publish releases; none where keys may.
+    pub authorities: Vec<Authority>,
     /// The purls that releases may carry.
     pub purl_prefixes: Vec<String>,
     /// Where a stranger reports a mismatch.
@@ -55,10 +58,8 @@ fn key_list(fields: &Fields, name: &'static str) -> Result<Vec<PublicKey>, State
 
 pub(super) fn parse(predicate: &Value, subjects: &[Value]) -> Result<Statement, StatementError> {
     let fields = object(predicate)?;
-    if fields.contains_key("authorities") {
-        return Err(StatementError::NotYet("a project with authorities"));
-    }
     let known = [
+        "authorities",
         "contact",
         "log",
         "maxKeyAge",
@@ -89,12 +90,27 @@ pub(super) fn parse(predicate: &Value, subjects: &[Value]) -> Result<Statement, 
         _ => {}
     }
     let roots = key_list(fields, "roots")?;
-    let release_keys = key_list(fields, "releaseKeys")?;
+    let by_authorities = fields.contains_key("authorities");
+    let by_keys = fields.contains_key("releaseKeys") || fields.contains_key("releaseThreshold");
+    if by_authorities && by_keys {
+        return Err(shape(
+            "a project has either releaseKeys with releaseThreshold, or authorities",
+        ));
+    }
+    let (authorities, release_keys) = if by_authorities {
+        (authority::parse(fields)?, Vec::new())
+    } else {
+        (Vec::new(), key_list(fields, "releaseKeys")?)
+    };
     if let Some(k) = release_keys.iter().find(|k| roots.contains(k)) {
         return Err(StatementError::TwoRoles(k.id().to_string()));
     }
     let root_threshold = threshold(fields, "rootThreshold", roots.len())?;
-    let release_threshold = threshold(fields, "releaseThreshold", release_keys.len())?;
+    let release_threshold = if by_authorities {
+        1
+    } else {
+        threshold(fields, "releaseThreshold", release_keys.len())?
+    };
     let purl_prefixes: Vec<String> = strings(fields, "purlPrefixes")?
         .into_iter()
         .map(str::to_owned)
@@ -127,6 +143,7 @@ pub(super) fn parse(predicate: &Value, subjects: &[Value]) -> Result<Statement, 
         root_threshold,
         release_keys,
         release_threshold,
+        authorities,
         purl_prefixes,
         contact,
         max_key_age: optional(fields, "maxKeyAge", number)?,
@@ -152,28 +169,40 @@ fn key_strings(keys: &[PublicKey]) -> Vec<String> {
 
 impl Project {
     /// The predicate as JSON.
-    #[must_use]
-    pub fn to_predicate(&self) -> Value {
+    ///
+    /// # Errors
+    /// [`StatementError`] where an identity has no canonical form: never in practice.
+    pub fn to_predicate(&self) -> Result<Value, StatementError> {
         let prefixes: BTreeSet<&String> = self.purl_prefixes.iter().collect();
         let mut predicate = json!({
             "contact": self.contact,
             "log": self.log,
             "name": self.name,
             "purlPrefixes": prefixes,
-            "releaseKeys": key_strings(&self.release_keys),
-            "releaseThreshold": self.release_threshold,
             "rootThreshold": self.root_threshold,
             "roots": key_strings(&self.roots),
             "version": self.version,
         });
         if let Some(fields) = predicate.as_object_mut() {
+            if self.authorities.is_empty() {
+                fields.insert("releaseKeys".into(), key_strings(&self.release_keys).into());
+                fields.insert("releaseThreshold".into(), self.release_threshold.into());
+            } else {
+                let authorities = authority::write(&self.authorities)?;
+                fields.insert("authorities".into(), authorities.into());
+            }
             let mut put =
                 |name: &str, v: Option<Value>| v.and_then(|v| fields.insert(name.to_owned(), v));
             put("previous", self.previous.map(|h| hex32(&h).into()));
             put("maxKeyAge", self.max_key_age.map(Into::into));
             put("policy", self.policy.map(|h| hex32(&h).into()));
         }
-        predicate
+        Ok(predicate)
+    }
+
+    /// Every identity of every authority.
+    pub fn identities(&self) -> impl Iterator<Item = &authority::Identity> {
+        self.authorities.iter().flat_map(|a| &a.identities)
     }
 
     /// The payload to sign: the statement's canonical JSON.
@@ -181,7 +210,7 @@ impl Project {
     /// # Errors
     /// [`StatementError`] where the project is not one that a log would accept.
     pub fn to_payload(&self) -> Result<Vec<u8>, StatementError> {
-        let predicate = self.to_predicate();
+        let predicate = self.to_predicate()?;
         let digest = hex32(&sha256(&json::to_canonical(&predicate)?));
         payload(
             PROJECT_TYPE,

@@ -50,9 +50,13 @@ impl Keys {
     pub(super) fn verify(&self, envelope: &Envelope) -> Signed {
         let message = envelope.pae();
         for s in &envelope.signatures {
-            let key = {
-                let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-                known.get(&s.keyid).cloned()
+            // A certificate brings its key; whether it counts is the fold's question.
+            let key = match &envelope.chain {
+                Some(chain) => Some(chain.end().key.clone()),
+                None => {
+                    let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+                    known.get(&s.keyid).cloned()
+                }
             };
             let Some(key) = key else {
                 return Signed::UnknownKey;

@@ -185,8 +185,8 @@ impl<S: Source, O: Observer> State<'_, S, O> {
                 .finding(Finding::new(failed.kind(), tile.path(), what));
             return self.end_fold(tile, "an earlier release cannot be looked up");
         }
-        let project = self.fold.about(&leaf);
-        self.observer.leaf(index, &leaf, project, outcome.is_ok());
+        let projects = self.fold.about(&leaf);
+        self.observer.leaf(index, &leaf, &projects, outcome.is_ok());
         match outcome {
             Ok(()) => {
                 // The rules accept nothing by a key that no project lists: so this never happens.
@@ -242,6 +242,7 @@ impl<S: Source, O: Observer> State<'_, S, O> {
                 Body::KeyNote(_) => &mut self.counts.key_notes,
             },
             Leaf::Operation(_) => &mut self.counts.operations,
+            Leaf::Certificate(_) => &mut self.counts.certificates,
             Leaf::Head(_) => &mut self.counts.heads,
             Leaf::Unknown { .. } => &mut self.counts.unknown,
         };

@@ -42,7 +42,7 @@ struct Heard {
 }
 
 impl Observer for Heard {
-    fn leaf(&mut self, _: u64, _: &Leaf, _: Option<Hash>, accepted: bool) {
+    fn leaf(&mut self, _: u64, _: &Leaf, _: &[Hash], accepted: bool) {
         self.accepted += u64::from(accepted);
     }
     fn tile(&mut self, tile: &Tile, bytes: &[u8]) {
@@ -97,6 +97,7 @@ fn log_with(other: impl Fn(u64, &Envelope) -> Option<Vec<u8>>) -> (Files, Hash) 
         root_threshold: 1,
         release_keys: vec![release.public_key().clone()],
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: vec!["pkg:generic/acme/hello".into()],
         contact: "security@example.org".into(),
         max_key_age: None,
@@ -210,7 +211,7 @@ impl Released for Kept {
 fn purls_may_be_looked_up_where_that_fails_nothing_more_is_decided() {
     struct Purls(BTreeMap<Hash, u64>);
     impl Observer for Purls {
-        fn leaf(&mut self, index: u64, leaf: &Leaf, _: Option<Hash>, _: bool) {
+        fn leaf(&mut self, index: u64, leaf: &Leaf, _: &[Hash], _: bool) {
             if let Leaf::Statement(s) = leaf
                 && let crate::statement::Body::Release(r) = &s.statement.body
             {

@@ -21,6 +21,7 @@ fn rotations(n: usize) -> Vec<(Envelope, Project)> {
         root_threshold: 1,
         release_keys: vec![release.public_key().clone()],
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: vec!["pkg:generic/acme".into()],
         contact: "mailto:a@example.com".into(),
         max_key_age: None,

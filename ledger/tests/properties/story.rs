@@ -103,6 +103,7 @@ pub fn unsigned(payload: Vec<u8>, by: &BTreeSet<KeyId>) -> Envelope {
         payload,
         payload_type: PAYLOAD_TYPE.into(),
         signatures: by.iter().map(one).collect(),
+        chain: None,
     }
 }
 

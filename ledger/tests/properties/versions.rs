@@ -28,6 +28,7 @@ impl Story {
             root_threshold: 1 + (y as u64 / 4) % roots as u64,
             release_keys: (roots..roots + releases).map(key).collect(),
             release_threshold: 1 + (y as u64 / 8) % releases as u64,
+            authorities: Vec::new(),
             purl_prefixes: self.prefixes(act),
             contact: format!("contact {}", act.sign),
             max_key_age: (y % 3 == 0).then_some(120),

@@ -172,7 +172,7 @@ impl Report {
             "size": self.size,
             "root": self.root.as_ref().map(hex32),
             "counts": {
-                "bundles": c.bundles, "bytes": c.bytes, "heads": c.heads, "leaves": c.leaves,
+                "bundles": c.bundles, "bytes": c.bytes, "certificates": c.certificates, "heads": c.heads, "leaves": c.leaves,
                 "operations": c.operations, "projects": c.projects, "releases": c.releases,
                 "tiles": c.tiles, "unknown": c.unknown,
             },
@@ -208,7 +208,7 @@ impl Report {
         let (c, seconds) = (&self.counts, self.took.as_secs_f64());
         let _ = writeln!(
             out,
-            "{} leaves of {} in {} bundles and {} tiles, {} MB, in {seconds:.1} s: {} projects, {} releases, {} operations, \
+            "{} leaves of {} in {} bundles and {} tiles, {} MB, in {seconds:.1} s: {} projects, {} releases, {} operations, {} certificates, \
              {} ledger heads, {} of unknown kinds",
             c.leaves,
             self.size,
@@ -218,6 +218,7 @@ impl Report {
             c.projects,
             c.releases,
             c.operations,
+            c.certificates,
             c.heads,
             c.unknown,
         );

@@ -73,14 +73,20 @@ impl Rows {
     }
 
     /// Adds the rows that follow from an accepted leaf.
-    pub fn follow(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>) {
+    pub fn follow(&mut self, index: u64, leaf: &Leaf, projects: &[Hash]) {
         let mut batch = IndexBatch::default();
         // The bytes of a leaf are the only ones that say the same.
         let bytes = match leaf {
             Leaf::Statement(s) if governs(&s.statement.body) => leaf.to_bytes(),
             _ => Ok(Vec::new()),
         };
-        index_rows(&mut batch, index, leaf, project, &bytes.unwrap_or_default());
+        index_rows(
+            &mut batch,
+            index,
+            leaf,
+            projects,
+            &bytes.unwrap_or_default(),
+        );
         let with = |key: &Hash, index: u64| [key.as_slice(), &index.to_be_bytes()].concat();
         for (pae, index) in &batch.paes {
             self.pae.add(pae, &index.to_be_bytes());

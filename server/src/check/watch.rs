@@ -122,12 +122,12 @@ impl Watch<'_> {
 }
 
 impl Observer for Watch<'_> {
-    fn leaf(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>, accepted: bool) {
+    fn leaf(&mut self, index: u64, leaf: &Leaf, projects: &[Hash], accepted: bool) {
         if let Some((indexed, rows)) = &mut self.rows
             && accepted
             && index < *indexed
         {
-            rows.follow(index, leaf, project);
+            rows.follow(index, leaf, projects);
         }
     }
 

@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use ledger::fold::ProjectState;
 use ledger::state::StateDocument;
+use ledger::statement::Identity;
 use ledger::{API_VERSION, Hash, b64, from_hex32, hex32};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -110,11 +111,24 @@ fn standing(state: &ProjectState, rows: &[ProjectHit]) -> Value {
     };
     let operations: Vec<Value> = rows
         .iter()
-        .filter(|row| row.statement.is_none())
+        .filter(|row| row.statement.is_none() && row.what != "certificate")
         .map(|row| json!({ "action": row.what, "index": row.index }))
         .collect();
+    let certificates: Vec<u64> = rows
+        .iter()
+        .filter(|row| row.what == "certificate")
+        .map(|row| row.index)
+        .collect();
+    let authorities: Vec<Value> = current
+        .authorities
+        .iter()
+        .map(|a| {
+            let identities: Vec<Value> = a.identities.iter().map(Identity::to_json).collect();
+            json!({ "certificate": b64(a.anchor.der()), "id": hex32(&a.hash()), "identities": identities })
+        })
+        .collect();
     json!({
-        "apiVersion": API_VERSION, "contact": current.contact, "id": hex32(&state.id), "name": current.name,
+        "apiVersion": API_VERSION, "authorities": authorities, "certificates": certificates, "contact": current.contact, "id": hex32(&state.id), "name": current.name,
         "operations": operations, "purlPrefixes": current.purl_prefixes, "releaseKeys": keys(&current.release_keys),
         "releaseThreshold": current.release_threshold, "releases": releases, "revocations": of("revocation"),
         "rootThreshold": current.root_threshold, "roots": keys(&current.roots),

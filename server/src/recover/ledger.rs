@@ -132,8 +132,8 @@ impl Ledger<'_> {
                 let earlier = self.earlier(&fold, &leaf)?;
                 match fold.apply_with(&leaf, earlier.as_ref()) {
                     Ok(()) => {
-                        let project = fold.about(&leaf);
-                        index_rows(&mut rows, at, &leaf, project, entry);
+                        let projects = fold.about(&leaf);
+                        index_rows(&mut rows, at, &leaf, &projects, entry);
                     }
                     Err(failed @ Refusal::LookUp { .. }) => {
                         return Err(Trouble::Index(failed.to_string()));

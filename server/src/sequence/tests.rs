@@ -75,6 +75,7 @@ fn statements() -> (Envelope, Envelope) {
         root_threshold: 1,
         release_keys: vec![release.public_key().clone()],
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: vec!["pkg:generic/acme".into()],
         contact: "security@example.org".into(),
         max_key_age: None,

@@ -280,6 +280,7 @@ pub fn publisher(name: &str, prefix: &str) -> Publisher {
         root_threshold: 1,
         release_keys: vec![release.public_key().clone()],
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: vec![prefix.into()],
         contact: "security@example.org".into(),
         max_key_age: None,

@@ -178,6 +178,7 @@ pub fn founding(
         root_threshold: 1,
         release_keys: vec![release.public_key().clone()],
         release_threshold: 1,
+        authorities: Vec::new(),
         purl_prefixes: vec![prefix.to_owned()],
         contact: "nobody@example.org".into(),
         max_key_age: None,

@@ -62,6 +62,7 @@ impl Log {
             root_threshold: 1,
             release_keys: vec![keys.release.public_key().clone()],
             release_threshold: 1,
+            authorities: Vec::new(),
             purl_prefixes: vec!["pkg:generic/acme/hello".into()],
             contact: "security@example.org".into(),
             max_key_age: None,

@@ -83,7 +83,8 @@ impl Liar {
         if counted {
             self.fold.apply(leaf).unwrap();
             let about = self.fold.about(leaf);
-            self.counted.extend(about.map(|project| (project, index)));
+            self.counted
+                .extend(about.into_iter().map(|project| (project, index)));
         } else {
             self.fold.follow(leaf, false);
         }

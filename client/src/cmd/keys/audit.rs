@@ -7,6 +7,7 @@ use crate::fail::{Fail, visible};
 use crate::standing::ended;
 use clap::Args;
 use ledger::state::withdrawn_release_key;
+use ledger::statement::Target;
 use serde_json::{Value, json};
 
 /// Arguments of `keys audit`.
@@ -126,7 +127,7 @@ fn void_uses(opened: &Opened, row: &KeyRow) -> usize {
             .map(|r| r.index)
     };
     let void = releases.iter().filter(|r| {
-        r.standing == Standing::Void(row.id())
+        r.standing == Standing::Void(Target::key(&row.id()))
             && last(&r.purl) == Some(r.index)
             && !withdrawn(opened, r)
     });

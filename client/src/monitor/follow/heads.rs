@@ -125,6 +125,7 @@ impl Heads {
             match leaf {
                 Leaf::Statement(s) => judge.statement(&about, s),
                 Leaf::Operation(o) => judge.operation(&about, o),
+                Leaf::Certificate(c) => judge.certificate(&about, c),
                 Leaf::Head(_) | Leaf::Unknown { .. } => {}
             }
         }

@@ -4,8 +4,8 @@ use super::statement::{self, About};
 use crate::monitor::alert::Finding;
 use crate::monitor::announced::{Announced, Answer, Said};
 use crate::monitor::task::{Poll, Record};
-use ledger::leaf::{Action, Leaf, OperationLeaf, StatementLeaf};
-use ledger::{Hash, b64, from_b64, from_hex32, hex32};
+use ledger::leaf::{Action, CertificateLeaf, Leaf, OperationLeaf, StatementLeaf};
+use ledger::{Hash, KeyId, b64, from_b64, from_hex32, hex32};
 use serde::{Deserialize, Serialize};
 
 /// Statements that are held back at most, and bytes of them.
@@ -13,6 +13,9 @@ const MOST_PENDING: usize = 1000;
 const MOST_BYTES: usize = 16 << 20;
 /// What no source could decide becomes an alert of its own after this, in seconds.
 const UNDECIDED: u64 = 3600;
+/// A release follows its certificate within seconds: no certificate waits longer for one, in
+/// seconds, than this and the grace that announcements have.
+const UNUSED: u64 = 60;
 
 /// A statement that is held back: it may be announced yet, or a source has not answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +46,6 @@ impl Judge<'_> {
         for mut held in std::mem::take(self.pending) {
             let bytes = from_b64(&held.leaf).unwrap_or_default();
             let id = from_hex32(&held.id).unwrap_or_default();
-            let Ok(Leaf::Statement(leaf)) = Leaf::parse(&bytes) else {
-                continue;
-            };
             // A clock that was set back holds nothing back for longer.
             held.since = held.since.min(self.now);
             let about = About {
@@ -55,7 +55,12 @@ impl Judge<'_> {
                 id: &id,
                 index: held.index,
             };
-            if !self.decided(&about, &leaf, held.since) {
+            let decided = match Leaf::parse(&bytes) {
+                Ok(Leaf::Statement(leaf)) => self.decided(&about, &leaf, held.since),
+                Ok(Leaf::Certificate(leaf)) => self.unused(&about, &leaf, held.since),
+                _ => continue,
+            };
+            if !decided {
                 self.pending.push(held);
             }
         }
@@ -63,6 +68,9 @@ impl Judge<'_> {
 
     /// Judges a statement that is new.
     pub(super) fn statement(&mut self, about: &About<'_>, leaf: &StatementLeaf) {
+        if let Some(chain) = &leaf.envelope.chain {
+            self.used(about, &chain.end().key.id());
+        }
         // Who pinned a project announced it by that.
         if about.kind.is_empty() && leaf.envelope.pae_hash() == *about.id {
             self.record(about, leaf, "policy");
@@ -71,9 +79,16 @@ impl Judge<'_> {
         if self.decided(about, leaf, self.now) {
             return;
         }
-        let logged = Leaf::Statement(Box::new(leaf.clone())).to_bytes();
+        if !self.hold(about, &Leaf::Statement(Box::new(leaf.clone()))) {
+            let note = "too many statements are held back to wait for an announcement of this";
+            self.unexpected(about, leaf, Some(note));
+        }
+    }
+
+    /// Holds a leaf back, where there is room.
+    fn hold(&mut self, about: &About<'_>, leaf: &Leaf) -> bool {
         let bytes: usize = self.pending.iter().map(|p| p.leaf.len()).sum();
-        match logged {
+        match leaf.to_bytes() {
             Ok(logged) if self.pending.len() < MOST_PENDING && bytes < MOST_BYTES => {
                 self.pending.push(Pending {
                     index: about.index,
@@ -84,12 +99,53 @@ impl Judge<'_> {
                     id: hex32(about.id),
                     since: self.now,
                 });
+                true
             }
-            _ => {
-                let note = "too many statements are held back to wait for an announcement of this";
-                self.unexpected(about, leaf, Some(note));
-            }
+            _ => false,
         }
+    }
+
+    /// Judges a certificate that the log's issuer gave out for an identity of the project: what
+    /// is signed with it is judged by itself, so it waits for that.
+    pub(super) fn certificate(&mut self, about: &About<'_>, leaf: &CertificateLeaf) {
+        if !self.hold(about, &Leaf::Certificate(Box::new(leaf.clone()))) {
+            let found = statement::certificate(about, leaf);
+            self.poll.findings.push(found);
+        }
+    }
+
+    /// Something was signed with this certificate's key: that decides.
+    fn used(&mut self, about: &About<'_>, key: &KeyId) {
+        let (project, poll) = (hex32(about.id), &mut *self.poll);
+        self.pending.retain(|held| {
+            let bytes = from_b64(&held.leaf).unwrap_or_default();
+            let Ok(Leaf::Certificate(c)) = Leaf::parse(&bytes) else {
+                return true;
+            };
+            if held.id != project || c.chain.end().key.id() != *key {
+                return true;
+            }
+            poll.records.push(Record {
+                kind: "certificate".to_owned(),
+                subject: held.subject.clone(),
+                message: format!(
+                    "entry {} is signed with a certificate that was issued for it",
+                    about.index
+                ),
+                details: statement::certificate_details(held.index, &c),
+            });
+            false
+        });
+    }
+
+    /// Whether a certificate has waited long enough, and somebody was told.
+    fn unused(&mut self, about: &About<'_>, leaf: &CertificateLeaf, since: u64) -> bool {
+        let waited = self.now.saturating_sub(since);
+        if waited < self.announced.grace.max(UNUSED) {
+            return false;
+        }
+        self.poll.findings.push(statement::certificate(about, leaf));
+        true
     }
 
     /// Judges what the log's operator did.

@@ -3,7 +3,7 @@
 use super::short;
 use crate::monitor::alert::{Class, Finding};
 use crate::when::time;
-use ledger::leaf::{OperationLeaf, StatementLeaf};
+use ledger::leaf::{CertificateLeaf, OperationLeaf, StatementLeaf};
 use ledger::names::purl_version;
 use ledger::statement::{Body, Withdrawn};
 use ledger::{Hash, hex32};
@@ -55,12 +55,23 @@ pub(super) fn details(about: &About<'_>, leaf: &StatementLeaf) -> Vec<(String, S
             let digests = statement.subject.iter();
             let digests = digests.map(|s| format!("{} sha256:{}", s.name, hex32(&s.sha256)));
             facts.push(("purl", short(&r.purl)));
+            if let Some(chain) = &leaf.envelope.chain {
+                let end = chain.end();
+                facts.push(("certificate for", short(&end.san)));
+                facts.push(("attested by", short(end.issuer().unwrap_or("nobody"))));
+            }
             facts.push(("digests", listed(digests)));
         }
         Body::Project(p) => {
             facts.push(("roots", listed(p.roots.iter().map(|k| k.id().to_string()))));
             let release_keys = p.release_keys.iter().map(|k| k.id().to_string());
             facts.push(("release keys", listed(release_keys)));
+            if !p.authorities.is_empty() {
+                let authorities = p.authorities.iter().map(|a| hex32(&a.hash()));
+                facts.push(("authorities", listed(authorities)));
+                let identities: Vec<String> = p.identities().map(|i| i.san.clone()).collect();
+                facts.push(("identities", listed(identities.into_iter())));
+            }
         }
         Body::Revocation(r) => {
             facts.push(("reason", short(&r.reason)));
@@ -148,6 +159,42 @@ fn hint(about: &About<'_>, leaf: &StatementLeaf) -> String {
             format!("if nobody of yours made it, others hold the key: {revoke}; {freeze}")
         }
     }
+}
+
+/// Facts of a certificate, as named values.
+pub(super) fn certificate_details(index: u64, leaf: &CertificateLeaf) -> Vec<(String, String)> {
+    let end = leaf.chain.end();
+    let facts = [
+        ("index", index.to_string()),
+        ("time", time(leaf.time)),
+        ("san", short(&end.san)),
+        ("issuer", short(end.issuer().unwrap_or("nobody"))),
+        ("key", end.key.id().to_string()),
+        ("serial", hex::encode(&end.serial)),
+        ("valid until", time(end.not_after)),
+    ];
+    facts.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+/// A certificate that nothing was signed with.
+pub(super) fn certificate(about: &About<'_>, leaf: &CertificateLeaf) -> Finding {
+    let san = short(&leaf.chain.end().san);
+    let message = format!(
+        "the log's issuer gave out a certificate for {san}, which may release for the project, and nothing of the project was signed with it"
+    );
+    let mut finding = Finding::new(
+        Class::Unexpected,
+        "unexpected-certificate",
+        about.subject,
+        message,
+    )
+    .key(about.index.to_string());
+    finding.details = certificate_details(about.index, leaf);
+    let project = short(about.project);
+    finding.hint(format!(
+        "if no pipeline of yours asked for it, and none has failed since, others can speak as that identity, or have the issuer's key: `countersign keys revoke identity:HASH --project {project} --compromised-since {} --reason TEXT --key ROOT` (or authority:HASH), and ask the log's operator whom it was given to",
+        about.index
+    ))
 }
 
 /// What the log's operator did.

@@ -68,6 +68,18 @@ impl<'a> Watched<'a> {
                     }
                 }
             }
+            Leaf::Certificate(c) => {
+                let mut own = false;
+                for id in self.kept.fold.about(&leaf) {
+                    let Some(name) = self.name(&id) else { continue };
+                    let (name, subject) = (name.to_owned(), self.subject(name));
+                    judge.certificate(&about(("", &subject), (&name, &id), index), c);
+                    own = true;
+                }
+                if own && take(Arc::make_mut(&mut self.kept.fold), index, &leaf) {
+                    self.kept.entry(index, bytes);
+                }
+            }
             Leaf::Statement(s) => self.statement(index, s, bytes, judge),
         }
     }

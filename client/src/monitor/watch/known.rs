@@ -1,6 +1,7 @@
 //! What a project's proven history says about bytes, small enough to be kept for many projects.
 
 use crate::cmd::complete::{Complete, Release, Standing};
+use crate::standing::revoked_words;
 use ledger::names::purl_version;
 use ledger::{Hash, hex32};
 use std::collections::{BTreeMap, HashMap};
@@ -59,8 +60,12 @@ impl Known {
             let version: Arc<str> = purl_version(&release.purl).unwrap_or_default().into();
             let fallen: Option<Arc<str>> = match &release.standing {
                 Standing::Stands => None,
-                Standing::Void(key) => Some(
-                    format!("void: the key {key} that signed it is revoked for that time").into(),
+                Standing::Void(target) => Some(
+                    format!(
+                        "void: signed by {}, which is revoked for that time",
+                        revoked_words(target)
+                    )
+                    .into(),
                 ),
                 Standing::Withdrawn(by) => {
                     Some(format!("withdrawn by statement {}", hex32(by)).into())

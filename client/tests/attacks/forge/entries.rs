@@ -169,6 +169,7 @@ fn envelopes() -> Vec<Named> {
     let second = known_p256("countersign test second release key");
     let project = ledger::statement::Project {
         release_threshold: 2,
+        authorities: Vec::new(),
         release_keys: {
             let mut keys = vec![
                 liar.release.public_key().clone(),

@@ -36,6 +36,7 @@ static PROJECTS: LazyLock<Vec<(Hash, Leaf, SecretKey)>> = LazyLock::new(|| {
             root_threshold: 1,
             release_keys: vec![key.public_key().clone()],
             release_threshold: 1,
+            authorities: Vec::new(),
             purl_prefixes: vec![format!("pkg:generic/p{n}")],
             contact: "mailto:a@example.com".into(),
             max_key_age: Some(1000),

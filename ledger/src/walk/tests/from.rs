@@ -16,14 +16,14 @@ struct Keeper {
 }
 
 impl Observer for Keeper {
-    fn leaf(&mut self, index: u64, leaf: &Leaf, project: Option<Hash>, accepted: bool) {
+    fn leaf(&mut self, index: u64, leaf: &Leaf, projects: &[Hash], accepted: bool) {
         use crate::statement::Body;
         if let Leaf::Statement(s) = leaf
             && accepted
             && !matches!(s.statement.body, Body::Release(_))
             && self.start.is_none()
         {
-            self.project = project;
+            self.project = projects.first().copied();
             self.statements.push((index, leaf.to_bytes().unwrap()));
         }
     }
