@@ -206,6 +206,44 @@ impl Fetcher {
         }
     }
 
+    /// Gets a document of at most `max` bytes with a bearer token, which goes to this address alone:
+    /// no redirect is followed, and nothing is sent without TLS but to this machine.
+    ///
+    /// # Errors
+    /// As [`Fetcher::get_bytes`]; exit code 2 where the address is not `https`.
+    pub fn get_secret(&self, url: &str, bearer: &str, max: usize) -> Result<Vec<u8>, Fail> {
+        keeps_secrets(url)?;
+        let request = self.agent.get(url);
+        let request = request.header("Authorization", format!("Bearer {bearer}"));
+        let request = request
+            .config()
+            .max_redirects(0)
+            .timeout_global(Some(TOLD))
+            .build();
+        let response = request.call().map_err(|e| failed(url, &e))?;
+        match response.status().as_u16() {
+            200 => self.read_body(url, response, max),
+            status => Err(bad_status(url, status, &[])),
+        }
+    }
+
+    /// Posts JSON that holds a token; else as [`Fetcher::post`] and [`Fetcher::get_secret`].
+    ///
+    /// # Errors
+    /// Exit code 3 where there is no answer or it is larger, 2 where the address is not `https`.
+    pub fn post_secret(&self, url: &str, body: &[u8], max: usize) -> Result<(u16, Vec<u8>), Fail> {
+        keeps_secrets(url)?;
+        let request = self.agent.post(url).content_type("application/json");
+        let request = request
+            .config()
+            .max_redirects(0)
+            .timeout_recv_body(Some(SMALL_BODY))
+            .build();
+        let response = request.send(body).map_err(|e| failed(url, &e))?;
+        let status = response.status().as_u16();
+        Ok((status, self.read_body(url, response, max)?))
+    }
+
     /// Posts `body`; returns the status, whatever it is, and at most `max` bytes of answer.
     ///
     /// # Errors
@@ -337,6 +375,21 @@ impl Fetcher {
 
 /// Most bytes of an error's explanation that are read.
 const MAX_PROBLEM: usize = 16 * 1024;
+
+/// Whether a token may be sent to `url`: over TLS, or to this machine.
+fn keeps_secrets(url: &str) -> Result<(), Fail> {
+    let uri = url.parse::<http::Uri>().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default();
+    let here = ["127.0.0.1", "[::1]", "localhost"].contains(&host);
+    if is_https(url) || here {
+        return Ok(());
+    }
+    Err(Fail::usage(
+        "not-https",
+        "a token is sent over https only, or to this machine",
+    )
+    .detail("url", url))
+}
 
 fn is_https(url: &str) -> bool {
     url.get(..6)

@@ -40,6 +40,7 @@ pub mod guard;
 mod incident;
 pub mod memory;
 pub mod monitor;
+mod oidc;
 pub mod place;
 pub mod policy;
 pub mod receipt;

@@ -8,12 +8,14 @@
 
 mod issue;
 mod path;
+mod pem;
 mod profile;
 
 pub use issue::{
     Authority, Identity, Life, make_intermediate, make_request, make_root, request_key,
 };
 pub use path::{Anchor, CertificateChain};
+pub use pem::{read_certificates, write_certificate};
 pub use profile::{CLAIMS_ARC, EndCertificate};
 
 /// Largest certificate in bytes.

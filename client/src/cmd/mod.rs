@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub mod affected;
 pub mod audit;
+mod authorities;
 mod by_name;
 pub mod cached;
 pub mod common;

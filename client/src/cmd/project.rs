@@ -1,5 +1,6 @@
 //! `countersign project init|status`; `update` has a file of its own.
 
+use super::authorities::read_authorities;
 use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, read_key, write_atomic};
 use super::sign::{send, upload_trust, write_prepared};
 use crate::fail::{Fail, visible};
@@ -19,7 +20,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Subcommand)]
 pub enum ProjectCommand {
     /// Found a project: sign its first statement with every key, submit it, print the trust string
-    Init(InitArgs),
+    Init(Box<InitArgs>),
     /// Log a new version: keys, thresholds, prefixes, contact; shows what changes, asks
     Update(Box<super::update::UpdateArgs>),
     /// Ask the log what became of a project
@@ -35,8 +36,12 @@ pub struct InitArgs {
     #[arg(long, required = true, value_name = "KEY")]
     root_key: Vec<PathBuf>,
     /// A release key: may publish, and nothing else. May be given several times
-    #[arg(long, required = true, value_name = "KEY")]
+    #[arg(long, required_unless_present = "authorities", value_name = "KEY")]
     release_key: Vec<PathBuf>,
+    /// In the place of release keys: the file that lists the authorities whose certificates may
+    /// publish, and for whom (docs/certificates.md)
+    #[arg(long, value_name = "FILE", conflicts_with = "release_key")]
+    authorities: Option<PathBuf>,
     /// How many root keys it takes to change the project
     #[arg(long, default_value_t = 1)]
     root_threshold: u64,
@@ -142,7 +147,10 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
         root_threshold: args.root_threshold,
         release_keys: public(&releases),
         release_threshold: args.release_threshold,
-        authorities: Vec::new(),
+        authorities: match &args.authorities {
+            Some(path) => read_authorities(path)?,
+            None => Vec::new(),
+        },
         purl_prefixes,
         contact: args.contact.clone(),
         max_key_age: args.max_key_age,
@@ -200,7 +208,11 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
             args.policy_out.display()
         ),
     }
-    if policy.witnesses.quorum_none() {
+    if policy.witnesses.quorum_none() && !project.authorities.is_empty() {
+        eprintln!(
+            "warning: no witnesses: clients of this policy refuse every release by certificate, since nobody says when it was public"
+        );
+    } else if policy.witnesses.quorum_none() {
         eprintln!("warning: no witnesses: clients of this policy rely on the log's own keys alone");
     }
     eprintln!(

@@ -1,16 +1,17 @@
 //! `countersign publish FILE…`: one statement for all artifacts of a version.
 
 use super::common::{
-    PassphraseArgs, PolicyArgs, bytes_bar, hash_file, load_policy, log_url, named, read_key,
+    PassphraseArgs, PolicyArgs, bytes_bar, hash_file, load_policy, log_url, named, read_key, time,
     write_atomic,
 };
 use super::complete::Standing;
 use super::say::{Desk, LogArgs};
 use super::sign::{send, write_prepared};
 use super::verify::parse_bundle;
-use crate::fail::Fail;
+use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::guard::{Allowed, decide, look, parse_allowed};
+use crate::oidc::certify;
 use crate::policy::Policy;
 use clap::Args;
 use keys::Signer;
@@ -34,8 +35,18 @@ pub struct PublishArgs {
     #[arg(long)]
     version: String,
     /// The release key; may be given several times
-    #[arg(long, value_name = "KEY", required_unless_present = "prepare")]
+    #[arg(long, value_name = "KEY", required_unless_present_any = ["prepare", "oidc"])]
     key: Vec<PathBuf>,
+    /// Sign with a key that lives for this command only, certified by the log's issuer for whomever
+    /// the platform's OIDC token is of: nothing is kept in the pipeline that could be stolen
+    #[arg(long, conflicts_with_all = ["key", "prepare"])]
+    oidc: bool,
+    /// Read the OIDC token from FILE [default: $COUNTERSIGN_ID_TOKEN, else GitHub Actions is asked]
+    #[arg(long, value_name = "FILE", requires = "oidc")]
+    token_file: Option<PathBuf>,
+    /// Whom a token is asked for [default: the log's origin]
+    #[arg(long, value_name = "AUDIENCE", requires = "oidc")]
+    audience: Option<String>,
     /// The release's purl, without version [default: the policy's, else pkg:generic/ and the project's name]
     #[arg(long)]
     purl: Option<String>,
@@ -102,14 +113,22 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
     let restates = restates.as_ref();
     let payload = release_payload_with(&project.id, &purl, &subjects, restates, &exceptions)
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-    let secrets = args
-        .key
-        .iter()
-        .map(|p| read_key(p, &args.passphrase))
-        .collect::<Result<Vec<_>, _>>()?;
-    let signers: Vec<&dyn Signer> = secrets.iter().map(|k| k as &dyn Signer).collect();
-    let envelope =
-        Envelope::sign(payload, &signers).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    if args.oidc && policy.witnesses.quorum_none() {
+        return Err(Fail::usage(
+            "no-witnesses",
+            "the policy wants no witnesses, and without them nobody accepts a release by certificate: only they say when it was public",
+        )
+        .hint("see `countersign trust check`; or publish with a release key"));
+    }
+    let (log, fetcher) = (
+        log_url(args.log.as_deref(), Some(&policy)),
+        Fetcher::new(args.ca_file.as_deref())?,
+    );
+    let envelope = if args.oidc {
+        certified(args, &policy, &fetcher, payload)?
+    } else {
+        signed(args, payload)?
+    };
     if let Some(path) = &args.prepare {
         write_prepared(path, &envelope)?;
         eprintln!(
@@ -118,8 +137,7 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         );
         return Ok(());
     }
-    let log = log_url(args.log.as_deref(), Some(&policy))?;
-    let fetcher = Fetcher::new(args.ca_file.as_deref())?;
+    let log = log?;
     let answer = send(&fetcher, &log, &envelope)?;
     let bytes = answer.ok_or_else(|| {
         Fail::unchecked(
@@ -151,6 +169,39 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         }
     }
     Ok(())
+}
+
+/// Signed with the keys that are named.
+fn signed(args: &PublishArgs, payload: Vec<u8>) -> Result<Envelope, Fail> {
+    let secrets = args
+        .key
+        .iter()
+        .map(|p| read_key(p, &args.passphrase))
+        .collect::<Result<Vec<_>, _>>()?;
+    let signers: Vec<&dyn Signer> = secrets.iter().map(|k| k as &dyn Signer).collect();
+    Envelope::sign(payload, &signers).map_err(|e| Fail::usage(e.kind(), e.to_string()))
+}
+
+/// Signed with a key that is certified for this, and gone when this returns.
+fn certified(
+    args: &PublishArgs,
+    policy: &Policy,
+    fetcher: &Fetcher,
+    payload: Vec<u8>,
+) -> Result<Envelope, Fail> {
+    let log = log_url(args.log.as_deref(), Some(policy))?;
+    let audience = args.audience.as_deref().unwrap_or(&policy.log.origin);
+    let certified = certify(fetcher, &log, (args.token_file.as_deref(), audience))?;
+    let end = certified.chain.end();
+    eprintln!(
+        "certified: {} until {}, logged as entry {}",
+        visible(&end.san),
+        time(end.not_after),
+        certified.index
+    );
+    let envelope = Envelope::sign(payload, &[&certified.key]);
+    let envelope = envelope.and_then(|e| e.with_chain(certified.chain));
+    envelope.map_err(|e| Fail::usage(e.kind(), e.to_string()))
 }
 
 /// Looks through what is to be published for what must not be; what stands all the same.

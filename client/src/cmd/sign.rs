@@ -99,6 +99,19 @@ pub fn says(statement: &Statement) -> String {
         names.collect::<Vec<_>>().join(", ")
     };
     let text = match &statement.body {
+        Body::Project(p) if !p.authorities.is_empty() => format!(
+            "project {} version {} for log {}: {} root keys (threshold {}), releases with certificates of {} authorities for {}",
+            p.name,
+            p.version,
+            p.log,
+            p.roots.len(),
+            p.root_threshold,
+            p.authorities.len(),
+            p.identities()
+                .map(|i| format!("{} attested by {}", i.san, i.issuer))
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
         Body::Project(p) => format!(
             "project {} version {} for log {}: {} root keys (threshold {}), {} release keys (threshold {})",
             p.name,
@@ -153,7 +166,7 @@ pub fn says(statement: &Statement) -> String {
 /// # Errors
 /// The log's reason as exit code 1 for a refusal, 3 where it could not be asked.
 pub fn send(fetcher: &Fetcher, log: &str, envelope: &Envelope) -> Result<Option<Vec<u8>>, Fail> {
-    let body = ledger::json::to_canonical(&envelope.to_json())
+    let body = ledger::json::to_canonical(&envelope.to_submission())
         .map_err(|e| Fail::usage("encoding", e.to_string()))?;
     let url = format!("{log}/api/v1/entries");
     let (status, answer) = fetcher.post(

@@ -1,5 +1,6 @@
 //! `countersign project update`: a new version of who may speak for the project.
 
+use super::authorities::read_authorities;
 use super::common::load_policy;
 use super::keys::{Opened, next_version};
 use super::say::{SayArgs, confirm, key, keys, said_line, say};
@@ -10,7 +11,7 @@ use crate::fail::visible;
 use ::keys::{PublicKey, SecretKey, Signer as _};
 use clap::Args;
 use ledger::sha256;
-use ledger::statement::Project;
+use ledger::statement::{Identity, Project};
 use ledger::trust::{TrustDocument, TrustString};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -39,6 +40,10 @@ pub struct UpdateArgs {
     /// How many release keys it takes to publish
     #[arg(long, value_name = "N")]
     release_threshold: Option<u64>,
+    /// The authorities whose certificates may publish from now on, and for whom, in the place of
+    /// those that are listed and of release keys: a file as docs/certificates.md shows it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["add_release_key", "drop_release_key", "release_threshold"])]
+    authorities: Option<PathBuf>,
     /// A purl prefix that comes; may be given several times
     #[arg(long, value_name = "PREFIX")]
     add_purl_prefix: Vec<String>,
@@ -151,6 +156,12 @@ fn changed_keys(
             fresh.push(secret);
         }
     }
+    if let Some(path) = &args.authorities {
+        next.authorities = read_authorities(path)?;
+        (next.release_keys, next.release_threshold) = (Vec::new(), 1);
+    } else if !args.add_release_key.is_empty() {
+        next.authorities.clear();
+    }
     next.root_threshold = args.root_threshold.unwrap_or(next.root_threshold);
     next.release_threshold = args.release_threshold.unwrap_or(next.release_threshold);
     Ok(fresh)
@@ -225,13 +236,34 @@ fn difference(before: &Project, next: &Project) -> String {
         keys.iter().map(|k| k.id().to_string()).collect()
     };
     let prefixes = |p: &Project| p.purl_prefixes.iter().cloned().collect();
-    let sets: [(&str, BTreeSet<String>, BTreeSet<String>); 3] = [
+    let authorities = |p: &Project| -> BTreeSet<String> {
+        let each = p.authorities.iter().flat_map(|a| {
+            let hash = ledger::hex32(&a.hash());
+            let said = move |i: &Identity| {
+                let claims: Vec<String> = i
+                    .claims
+                    .iter()
+                    .map(|(oid, value)| format!(", {oid} {value}"))
+                    .collect();
+                format!(
+                    "{hash} for {} attested by {}{}",
+                    i.san,
+                    i.issuer,
+                    claims.concat()
+                )
+            };
+            a.identities.iter().map(said)
+        });
+        each.collect()
+    };
+    let sets: [(&str, BTreeSet<String>, BTreeSet<String>); 4] = [
         ("root key", ids(&before.roots), ids(&next.roots)),
         (
             "release key",
             ids(&before.release_keys),
             ids(&next.release_keys),
         ),
+        ("authority", authorities(before), authorities(next)),
         ("purl prefix", prefixes(before), prefixes(next)),
     ];
     for (what, old, new) in &sets {

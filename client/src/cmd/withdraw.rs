@@ -221,7 +221,6 @@ fn artifacts(release: &Release, wanted: &[String]) -> Result<Vec<Subject>, Fail>
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use ledger::KeyId;
 
     fn release(purl: &str, index: u64, standing: Standing, files: &[&str]) -> Release {
         let subject = |text: &&str| Subject {
