@@ -19,6 +19,9 @@ enum Command {
     /// Make keys, and keep the inventory of a project's keys: list, audit, rotate, revoke
     #[command(subcommand)]
     Keys(cmd::keys::KeysCommand),
+    /// Found and run a certificate authority, so that pipelines need no key that is kept
+    #[command(subcommand)]
+    Ca(cmd::ca::CaCommand),
     /// Found a project in a log, and see what became of it
     #[command(subcommand)]
     Project(cmd::project::ProjectCommand),
@@ -138,6 +141,7 @@ pub fn main_from(args: impl IntoIterator<Item = OsString>) -> i32 {
     };
     let outcome = match &cli.command {
         Command::Keys(c) => cmd::keys::run(c),
+        Command::Ca(c) => cmd::ca::run(c),
         Command::Project(c) => cmd::project::run(c),
         Command::Publish(a) => cmd::publish::run(a),
         Command::Withdraw(a) => cmd::withdraw::run(a),

@@ -15,7 +15,7 @@ pub use issue::{
     Authority, Identity, Life, make_intermediate, make_request, make_root, request_key,
 };
 pub use path::{Anchor, CertificateChain};
-pub use pem::{read_certificates, write_certificate};
+pub use pem::{read_certificates, read_request, write_certificate};
 pub use profile::{CLAIMS_ARC, EndCertificate};
 
 /// Largest certificate in bytes.

@@ -1,7 +1,7 @@
 //! The file that says whose certificates may release for a project (docs/certificates.md).
 
 use crate::fail::Fail;
-use keys::certificate::{Anchor, read_certificates};
+use keys::certificate::{Anchor, CertificateChain, read_certificates};
 use ledger::statement::{Authority, Identity};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -87,6 +87,17 @@ pub(crate) fn read_anchor(path: &Path) -> Result<Anchor, Fail> {
             format!("{} certificates, want one: the authority's own", many.len()),
         )),
     }
+}
+
+/// Reads a chain, PEM, the end certificate first.
+///
+/// # Errors
+/// Exit code 2.
+pub(crate) fn read_chain(path: &Path) -> Result<CertificateChain, Fail> {
+    let chain = read_certificates(&read(path)?).and_then(|ders| CertificateChain::parse(&ders));
+    chain.map_err(|e| {
+        Fail::usage(e.kind(), e.to_string()).detail("certificate", path.display().to_string())
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Fail> {

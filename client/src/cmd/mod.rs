@@ -5,6 +5,7 @@ pub mod affected;
 pub mod audit;
 mod authorities;
 mod by_name;
+pub mod ca;
 pub mod cached;
 pub mod common;
 pub(crate) mod complete;

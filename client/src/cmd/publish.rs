@@ -1,5 +1,6 @@
 //! `countersign publish FILE…`: one statement for all artifacts of a version.
 
+use super::authorities::read_chain;
 use super::common::{
     PassphraseArgs, PolicyArgs, bytes_bar, hash_file, load_policy, log_url, named, read_key, time,
     write_atomic,
@@ -41,6 +42,9 @@ pub struct PublishArgs {
     /// the platform's OIDC token is of: nothing is kept in the pipeline that could be stolen
     #[arg(long, conflicts_with_all = ["key", "prepare"])]
     oidc: bool,
+    /// The chain of the key's certificate, PEM, as `countersign ca issue` writes it
+    #[arg(long, value_name = "FILE", requires = "key", conflicts_with = "oidc")]
+    certificate: Option<PathBuf>,
     /// Read the OIDC token from FILE [default: $COUNTERSIGN_ID_TOKEN, else GitHub Actions is asked]
     #[arg(long, value_name = "FILE", requires = "oidc")]
     token_file: Option<PathBuf>,
@@ -113,7 +117,8 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
     let restates = restates.as_ref();
     let payload = release_payload_with(&project.id, &purl, &subjects, restates, &exceptions)
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-    if args.oidc && policy.witnesses.quorum_none() {
+    let by_certificate = args.oidc || args.certificate.is_some();
+    if by_certificate && policy.witnesses.quorum_none() {
         return Err(Fail::usage(
             "no-witnesses",
             "the policy wants no witnesses, and without them nobody accepts a release by certificate: only they say when it was public",
@@ -179,7 +184,16 @@ fn signed(args: &PublishArgs, payload: Vec<u8>) -> Result<Envelope, Fail> {
         .map(|p| read_key(p, &args.passphrase))
         .collect::<Result<Vec<_>, _>>()?;
     let signers: Vec<&dyn Signer> = secrets.iter().map(|k| k as &dyn Signer).collect();
-    Envelope::sign(payload, &signers).map_err(|e| Fail::usage(e.kind(), e.to_string()))
+    let envelope =
+        Envelope::sign(payload, &signers).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    let Some(path) = &args.certificate else {
+        return Ok(envelope);
+    };
+    let chain = read_chain(path)?;
+    let with = envelope.with_chain(chain);
+    with.map_err(|e| {
+        Fail::usage(e.kind(), e.to_string()).detail("certificate", path.display().to_string())
+    })
 }
 
 /// Signed with a key that is certified for this, and gone when this returns.

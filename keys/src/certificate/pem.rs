@@ -2,8 +2,8 @@
 
 use super::{CertificateError, MAX_CHAIN};
 use der::pem::{LineEnding, encode_string};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 
 /// The label of a certificate in PEM (RFC 7468).
 const LABEL: &str = "CERTIFICATE";
@@ -30,6 +30,19 @@ pub fn read_certificates(bytes: &[u8]) -> Result<Vec<Vec<u8>>, CertificateError>
         true => Err(CertificateError::Count(0)),
         false => Ok(ders),
     }
+}
+
+/// The request of a file: PEM or DER. What is in it is not checked.
+///
+/// # Errors
+/// [`CertificateError::Request`].
+pub fn read_request(bytes: &[u8]) -> Result<Vec<u8>, CertificateError> {
+    if bytes.first() == Some(&0x30) {
+        return Ok(bytes.to_vec());
+    }
+    let one = CertificateSigningRequestDer::from_pem_slice(bytes);
+    one.map(|der| der.to_vec())
+        .map_err(|e| CertificateError::Request(format!("PEM: {e}")))
 }
 
 /// A certificate as PEM.
