@@ -38,7 +38,7 @@ pub use chain::{
 pub use project::ProjectState;
 pub use refusal::Refusal;
 pub use saved::{SavedError, SavedProject, Standing};
-pub use vouched::Targets;
+pub use vouched::{Targets, vouched as vouched_targets};
 
 /// The state of all projects after the first `size` leaves.
 #[derive(Debug, Clone)]

@@ -31,11 +31,7 @@ pub fn targets(p: &Project, envelope: &Envelope, time: u64) -> Result<Box<[Targe
 ///
 /// # Errors
 /// [`Refusal::UnwantedCertificate`], [`Refusal::Certificate`], [`Refusal::OtherIdentity`].
-pub(crate) fn vouched(
-    p: &Project,
-    chain: &CertificateChain,
-    time: u64,
-) -> Result<Targets, Refusal> {
+pub fn vouched(p: &Project, chain: &CertificateChain, time: u64) -> Result<Targets, Refusal> {
     if p.authorities.is_empty() {
         return Err(Refusal::UnwantedCertificate);
     }

@@ -1,7 +1,9 @@
 //! `keys audit`: what an owner would be asked about, as findings.
 
+use super::authorities;
 use super::inventory::{KeyRow, Purpose};
 use super::show::{Opened, ProjectArgs};
+use crate::cmd::common::now;
 use crate::cmd::complete::{Release, Standing};
 use crate::fail::{Fail, visible};
 use crate::standing::ended;
@@ -77,6 +79,12 @@ pub(super) fn findings(opened: &Opened, unused_days: u64) -> Vec<Finding> {
                 ),
             );
         }
+    }
+    for row in &opened.vouchers {
+        authorities::findings(row, now(), |kind, what| {
+            let key = row.target.to_string();
+            found.push(Finding { kind, key, what });
+        });
     }
     if let Some(project) = current {
         let unrevoked = |row: &&KeyRow| row.purpose == Purpose::Root && row.in_force();

@@ -1,6 +1,7 @@
 //! `countersign keys …`: key files, and the inventory of a project's keys as the log proves it.
 
 mod audit;
+mod authorities;
 mod change;
 mod external;
 mod facts;

@@ -62,12 +62,14 @@ fn document(opened: &Opened, found: &[Finding]) -> Value {
     let keys: Vec<Value> = keys.map(|row| shown(row, &project.name)).collect();
     let others = opened.inventory.others.iter();
     let others: Vec<Value> = others.map(|row| shown_other(row, &opened.names)).collect();
+    let vouchers = opened.vouchers.iter();
+    let vouchers: Vec<Value> = vouchers.map(|v| v.shown(&project.name)).collect();
     let findings: Vec<Value> = found
         .iter()
         .map(|f| json!({ "kind": f.kind, "key": f.key, "what": f.what }))
         .collect();
     json!({ "project": project.name, "projectId": hex32(&project.id), "made": now(), "asOf": opened.as_of(),
-        "keys": keys, "others": others, "findings": findings })
+        "keys": keys, "authorities": vouchers, "others": others, "findings": findings })
 }
 
 /// Text in a cell of a Markdown table: nothing in it is markup.
@@ -118,6 +120,13 @@ fn markdown(opened: &Opened, found: &[Finding]) -> String {
             let _ = writeln!(out, "| {name} | {} |", cell(&value));
         }
     }
+    for row in &opened.vouchers {
+        let (purpose, called) = (row.purpose(), cell(&row.called));
+        let _ = writeln!(out, "\n## {purpose} {called}\n\n| | |\n|---|---|");
+        for (name, value) in row.facts(&project.name) {
+            let _ = writeln!(out, "| {name} | {} |", cell(&value));
+        }
+    }
     for row in &opened.inventory.others {
         let _ = writeln!(
             out,
@@ -152,6 +161,38 @@ fn csv(opened: &Opened, found: &[Finding]) -> String {
             .map(|f| f.kind)
             .collect();
         let line: Vec<String> = fields(row, &of).iter().map(|f| field(f)).collect();
+        out.push_str(&line.join(","));
+        out.push_str("\r\n");
+    }
+    for row in &opened.vouchers {
+        let id = row.target.to_string();
+        let of: Vec<&str> = found
+            .iter()
+            .filter(|f| f.key == id)
+            .map(|f| f.kind)
+            .collect();
+        let number = |n: Option<u64>| n.map(|n| n.to_string()).unwrap_or_default();
+        let mut line = vec![String::new(); 19];
+        let revoked = row.revoked.as_ref();
+        let set = [
+            (0, id),
+            (1, row.purpose().to_owned()),
+            (2, row.state().to_owned()),
+            (8, row.called.clone()),
+            (9, row.listed.map(|a| time(a.time)).unwrap_or_default()),
+            (10, number(row.listed.map(|a| a.index))),
+            (11, row.uses.values().sum::<u64>().to_string()),
+            (12, row.last_use.map(|a| time(a.time)).unwrap_or_default()),
+            (16, number(revoked.map(|r| r.index))),
+            (17, number(revoked.and_then(|r| r.since))),
+            (18, of.join("; ")),
+        ];
+        for (place, text) in set {
+            if let Some(cell) = line.get_mut(place) {
+                *cell = text;
+            }
+        }
+        let line: Vec<String> = line.iter().map(|f| field(f)).collect();
         out.push_str(&line.join(","));
         out.push_str("\r\n");
     }

@@ -1,6 +1,7 @@
 //! `keys revoke`: shows first what it takes back. The revocation comes before all else that is
 //! signed here, so that nothing else can keep it from the log.
 
+use super::authorities::{Voucher, is_voucher, one};
 use super::change::others_revoked;
 use super::inventory::{Inventory, KeyRow, Purpose};
 use super::show::Opened;
@@ -9,17 +10,19 @@ use crate::cmd::common::{now, parse_time};
 use crate::cmd::complete::Complete;
 use crate::cmd::say::{Said, SayArgs, confirm, keys, said_line, say};
 use crate::cmd::sign::write_prepared;
-use crate::fail::Fail;
+use crate::fail::{Fail, visible};
 use ::keys::{SecretKey, Signer};
 use clap::Args;
 use ledger::envelope::Envelope;
+use ledger::state::Revoked;
 use ledger::statement::{Revocation, Target};
 use std::path::PathBuf;
 
 /// Arguments of `keys revoke`.
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// The key: its id, or its first 8 digits
+    /// The key: its id, or its first 8 digits; or `identity:` or `authority:` and those, as `keys list`
+    /// shows them
     id: String,
     /// The project, as the policy names it
     #[arg(long, value_name = "NAME")]
@@ -82,35 +85,98 @@ fn moment(text: &str, now: u64) -> Result<u64, Fail> {
 
 fn impact(
     opened: &Opened,
-    row: &KeyRow,
+    row: &Revoking,
     since: Option<u64>,
     voided: &Voided,
     kept: &[&Touched],
 ) -> String {
-    let (purpose, project) = (row.purpose.word(), &opened.project.name);
+    let project = &opened.project.name;
     let rest = match since {
         Some(since) => voided.text(since, kept, project),
         None => {
             "what it signed until now counts on; nothing that it signs from now on does\n".into()
         }
     };
-    format!("revoking {purpose} key {} of {project}\n{rest}", row.id())
+    format!("revoking {} of {project}\n{rest}", row.words())
+}
+
+/// What is revoked.
+enum Revoking {
+    Key(Box<KeyRow>),
+    Voucher(Box<Voucher>),
+}
+
+impl Revoking {
+    fn find(opened: &Opened, text: &str) -> Result<Self, Fail> {
+        if is_voucher(text) {
+            return Ok(Self::Voucher(Box::new(one(opened, text)?)));
+        }
+        Ok(Self::Key(Box::new(opened.key(text)?.clone())))
+    }
+
+    fn target(&self) -> Target {
+        match self {
+            Self::Key(row) => Target::key(&row.id()),
+            Self::Voucher(row) => row.target,
+        }
+    }
+
+    fn revoked(&self) -> Option<&Revoked> {
+        match self {
+            Self::Key(row) => row.revoked.as_ref(),
+            Self::Voucher(row) => row.revoked.as_ref(),
+        }
+    }
+
+    /// As it is shown: a key by its id alone.
+    fn id(&self) -> String {
+        match self {
+            Self::Key(row) => row.id().to_string(),
+            Self::Voucher(row) => row.target.to_string(),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Key(row) => format!("{} key {}", row.purpose.word(), row.id()),
+            Self::Voucher(row) => format!("{} ({})", row.target, visible(&row.called)),
+        }
+    }
+
+    /// Says how it is replaced, where the newest version lists it.
+    fn still_listed(&self, opened: &Opened) {
+        let name = &opened.project.name;
+        match self {
+            Self::Key(row) if row.dropped.is_none() => eprintln!(
+                "the newest version of {name} still lists the key: {}",
+                replace(opened, row)
+            ),
+            Self::Voucher(row) if row.dropped.is_none() && row.listed.is_some() => eprintln!(
+                "the newest version of {name} still lists it, and nothing more is released under it: list others with `countersign project update {name} --authorities FILE --key ROOTKEY…`"
+            ),
+            _ => {}
+        }
+    }
 }
 
 pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Fail> {
     let mut opened = Opened::open(&args.project, &args.say.log, None)?;
-    let row = opened.key(&args.id)?.clone();
+    let row = Revoking::find(&opened, &args.id)?;
     let window = args.compromised_since.as_deref();
     let window = window
         .map(|text| since(&opened.complete, text))
         .transpose()?;
-    wider(&row, window)?;
-    enough_roots(&opened.inventory, &row, &opened)?;
-    let voided = window.map_or_else(Voided::default, |since| voided(&opened, &row.id(), since));
+    wider(&row.words(), row.revoked(), window)?;
+    if let Revoking::Key(key) = &row {
+        enough_roots(&opened.inventory, key, &opened)?;
+    }
+    let voided = window.map_or_else(Voided::default, |since| {
+        voided(&opened, &row.target(), since)
+    });
     let kept = voided.kept(&args.keep_withdrawal)?;
     let revocation = Revocation {
         project: opened.project.id,
-        target: Target::key(&row.id()),
+        target: row.target(),
         reason: args.reason.clone(),
         compromised_since: window,
     };
@@ -126,17 +192,13 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Fail> {
     let project = opened.project.clone();
     let said = say(&args.say, &mut opened.desk, &project, payload, &signers)?;
     said_line(&args.say, &said, &format!("revoked: {}", row.id()));
-    if matches!(said, Said::Logged { .. }) && row.dropped.is_none() {
-        eprintln!(
-            "the newest version of {} still lists the key: {}",
-            project.name,
-            replace(&opened, &row)
-        );
+    if matches!(said, Said::Logged { .. }) {
+        row.still_listed(&opened);
     }
     // The key that goes says nothing more: what it signed in the window would be void at once.
     let others: Vec<SecretKey> = signers
         .into_iter()
-        .filter(|key| key.public_key().id() != row.id())
+        .filter(|key| Target::key(&key.public_key().id()) != row.target())
         .collect();
     let mut worst = None;
     for withdrawal in kept {

@@ -1,5 +1,6 @@
 //! `keys list` and `keys show`: what the log proves about a project's keys.
 
+use super::authorities::{Voucher, is_voucher, one, vouchers};
 use super::external::{EXTERNAL, Names};
 use super::facts::{days, facts, other_facts, shown, shown_other};
 use super::inventory::{Inventory, KeyRow};
@@ -41,7 +42,8 @@ pub struct ListArgs {
 /// Arguments of `keys show`.
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// With --project a key's id or its first 8 digits, or external:NAME; else a key file
+    /// With --project a key's id or its first 8 digits, identity: or authority: with those, or
+    /// external:NAME; else a key file
     #[arg(value_name = "ID")]
     key: PathBuf,
     /// The project, as the policy names it
@@ -69,6 +71,8 @@ pub(crate) struct Opened {
     pub(crate) project: ProjectPolicy,
     pub(crate) complete: Complete,
     pub(super) inventory: Inventory,
+    /// Authorities and identities.
+    pub(super) vouchers: Vec<Voucher>,
     pub(super) names: Names,
 }
 
@@ -82,12 +86,14 @@ impl Opened {
         let project = desk.project(project)?;
         let complete = desk.complete(&project)?;
         let inventory = Inventory::new(&complete, &project.id, now());
+        let vouchers = vouchers(&complete, &project.id);
         let names = Names::open(names, &log.policy)?;
         Ok(Self {
             desk,
             project,
             complete,
             inventory,
+            vouchers,
             names,
         })
     }
@@ -111,9 +117,11 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Fail> {
         let keys: Vec<Value> = inventory.keys.iter().map(|r| shown(r, project)).collect();
         let others = inventory.others.iter();
         let others: Vec<Value> = others.map(|r| shown_other(r, &opened.names)).collect();
+        let vouchers = opened.vouchers.iter();
+        let vouchers: Vec<Value> = vouchers.map(|v| v.shown(project)).collect();
         sayln!(
             "{}",
-            json!({ "project": project, "asOf": opened.as_of(), "keys": keys, "others": others })
+            json!({ "project": project, "asOf": opened.as_of(), "keys": keys, "authorities": vouchers, "others": others })
         );
         return Ok(());
     }
@@ -131,6 +139,22 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Fail> {
             row.state(),
             days(row.age),
             visible(owner)
+        );
+    }
+    for row in &opened.vouchers {
+        let last = row.last_use.map_or_else(
+            || "never used".to_owned(),
+            |a| format!("last used {}", time(a.time)),
+        );
+        let unused = match row.unused_certificates {
+            0 => String::new(),
+            n => format!("; {n} CERTIFICATES UNUSED"),
+        };
+        let id: String = row.target.to_string().chars().take(26).collect();
+        sayln!(
+            "{id:<26}  {:<8}  {}; {last}{unused}",
+            row.state(),
+            visible(&row.called)
         );
     }
     for row in &inventory.others {
@@ -156,12 +180,38 @@ pub(super) fn list(args: &ListArgs) -> Result<(), Fail> {
     Ok(())
 }
 
+/// What is known of an authority or an identity.
+fn show_voucher(args: &ShowArgs, opened: &Opened, text: &str) -> Result<(), Fail> {
+    let (row, project) = (one(opened, text)?, &opened.project.name);
+    if args.json {
+        let mut value = row.shown(project);
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("asOf".into(), opened.as_of());
+        }
+        sayln!("{value}");
+        return Ok(());
+    }
+    for (name, value) in row.facts(project) {
+        sayln!("{name:>21}  {}", visible(&value));
+    }
+    sayln!(
+        "{:>21}  tree size {} of {}",
+        "complete as of",
+        opened.complete.checkpoint.size,
+        opened.desk.policy.log.origin
+    );
+    Ok(())
+}
+
 pub(super) fn show(args: &ShowArgs) -> Result<(), Fail> {
     let Some(project) = &args.project else {
         return super::file::show(&args.key, &args.passphrase, args.json);
     };
     let opened = Opened::open(project, &args.log, args.names.as_deref())?;
     let text = args.key.to_string_lossy();
+    if is_voucher(&text) {
+        return show_voucher(args, &opened, &text);
+    }
     let (hash, value, facts) = match text.strip_prefix(EXTERNAL) {
         Some(name) => {
             let unknown = || {

@@ -1,16 +1,16 @@
 //! What a compromise window takes back of all that a key has signed: releases, withdrawals of
 //! other releases, and key-notes. A thief signs all three, so nothing of it is done again by itself.
 
-use super::inventory::KeyRow;
 use super::show::Opened;
 use crate::cmd::common::time;
 use crate::cmd::complete::{Release, Standing};
 use crate::fail::{Fail, visible};
 use ledger::fold::ProjectState;
-use ledger::state::{withdrawn_digest_key, withdrawn_release_key};
-use ledger::statement::{Body, StatementError, Subject, Withdrawal, Withdrawn};
+use ledger::leaf::StatementLeaf;
+use ledger::state::{Revoked, withdrawn_digest_key, withdrawn_release_key};
+use ledger::statement::{Body, StatementError, Subject, Target, Withdrawal, Withdrawn};
 use ledger::{Hash, KeyId, hex32, names};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 /// A withdrawal that would become void.
@@ -34,21 +34,26 @@ pub(super) struct Voided {
     pub(super) notes: Vec<(u64, Hash)>,
 }
 
-/// Who counts once `key` is compromised from `since` on.
+/// What counts once `target` is compromised from `since` on.
 struct After<'a> {
     known: &'a ProjectState,
-    key: KeyId,
+    target: Target,
     since: u64,
 }
 
 impl After<'_> {
-    /// How many of these signatures at `index` count now, and how many would.
-    fn good(&self, signers: &[KeyId], index: u64) -> (u64, u64) {
-        let now = signers.iter().filter(|k| self.known.counts(k, index));
+    /// How many signatures of a leaf at `index` count now, and how many would.
+    fn good(&self, leaf: &StatementLeaf, index: u64) -> (u64, u64) {
+        // It was accepted, so its certificate counted.
+        let targets = self.known.chain.targets(index, &leaf.envelope, leaf.time);
+        let targets = targets.unwrap_or_default();
+        let now = targets
+            .iter()
+            .filter(|t| self.known.undone_by(t, index).is_none());
         let (mut before, mut after) = (0, 0);
-        for key in now {
+        for signature in now {
             before += 1;
-            after += u64::from(*key != self.key || index < self.since);
+            after += u64::from(!signature.contains(&self.target) || index < self.since);
         }
         (before, after)
     }
@@ -74,14 +79,15 @@ fn taken(pae: &Hash, subjects: &[Subject]) -> BTreeSet<Hash> {
         .collect()
 }
 
-/// What `key` signed that a window from `since` on makes void, and that counts until now.
-pub(super) fn voided(opened: &Opened, key: &KeyId, since: u64) -> Voided {
+/// What was signed by or under `target` that a window from `since` on makes void, and that counts
+/// until now.
+pub(super) fn voided(opened: &Opened, target: &Target, since: u64) -> Voided {
     let Some(known) = opened.complete.fold.project(&opened.project.id) else {
         return Voided::default();
     };
     let after = After {
         known,
-        key: *key,
+        target: *target,
         since,
     };
     let releases = opened.complete.releases(&opened.project.id);
@@ -89,11 +95,12 @@ pub(super) fn voided(opened: &Opened, key: &KeyId, since: u64) -> Voided {
         let release = releases.iter().find(|r| r.statement == *pae);
         release.map_or_else(|| hex32(pae), |r| r.purl.clone())
     };
-    let (mut withdrawals, mut notes) = (Vec::new(), Vec::new());
+    let (mut withdrawals, mut notes, mut good) = (Vec::new(), Vec::new(), BTreeMap::new());
     let (mut standing, mut ended): (BTreeSet<Hash>, Vec<&str>) = Default::default();
     for (index, leaf) in opened.complete.statements() {
         let signers: Vec<KeyId> = leaf.envelope.signatures.iter().map(|s| s.keyid).collect();
-        let (now, then) = after.good(&signers, index);
+        let (now, then) = after.good(leaf, index);
+        good.insert(index, then);
         match &leaf.statement.body {
             Body::KeyNote(note) if now > 0 && then == 0 => notes.push((index, note.key)),
             Body::Withdrawal(w) => {
@@ -130,7 +137,7 @@ pub(super) fn voided(opened: &Opened, key: &KeyId, since: u64) -> Voided {
     }
     let void = |r: &Release| {
         let threshold = known.chain.at(r.index).map(|v| v.project.release_threshold);
-        let (_, then) = after.good(&r.keys, r.index);
+        let then = good.get(&r.index).copied().unwrap_or_default();
         !matches!(r.standing, Standing::Void(_)) && then < threshold.unwrap_or(1)
     };
     Voided {
@@ -250,19 +257,19 @@ fn again(reason: &str, index: u64) -> String {
 
 /// The window must be wider than the one that stands; the log would refuse it, but only after
 /// everything before it was signed.
-pub(super) fn wider(row: &KeyRow, since: Option<u64>) -> Result<(), Fail> {
-    let Some(revoked) = &row.revoked else {
+pub(super) fn wider(what: &str, revoked: Option<&Revoked>, since: Option<u64>) -> Result<(), Fail> {
+    let Some(revoked) = revoked else {
         return Ok(());
     };
     match (revoked.since, since) {
         (_, None) => Err(Fail::usage(
             "already-revoked",
-            format!("key {} is revoked, at entry {}", row.id(), revoked.index),
+            format!("{what} is revoked, at entry {}", revoked.index),
         )
         .hint("give --compromised-since to make what it signed before void too")),
         (Some(before), Some(since)) if since >= before => Err(Fail::usage(
             "window-not-wider",
-            format!("nothing that key {} signed from entry {before} on counts already", row.id()),
+            format!("nothing of {what} from entry {before} on counts already"),
         )
         .detail("expected", format!("an entry below {before}"))
         .detail("got", format!("entry {since}"))
