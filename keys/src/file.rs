@@ -134,7 +134,12 @@ fn affordable(scheme: &EncryptionScheme) -> bool {
     }
 }
 
-fn ask(from: &Passphrase, twice: bool) -> Result<Option<Zeroizing<String>>, FileError> {
+/// The secret from where it comes, asked for as `label` at a terminal.
+pub(crate) fn ask(
+    from: &Passphrase,
+    label: &str,
+    twice: bool,
+) -> Result<Option<Zeroizing<String>>, FileError> {
     let bad = |e: String| FileError::Passphrase(e);
     let text = match from {
         Passphrase::None => return Ok(None),
@@ -154,7 +159,7 @@ fn ask(from: &Passphrase, twice: bool) -> Result<Option<Zeroizing<String>>, File
                     .map(Zeroizing::new)
                     .map_err(|e| bad(e.to_string()))
             };
-            let text = prompt("passphrase: ")?;
+            let text = prompt(&format!("{label}: "))?;
             if twice && prompt("once more: ")? != text {
                 return Err(bad("the two differ".into()));
             }
@@ -188,7 +193,7 @@ pub fn write_secret(
         AnySecret::P256(k) => k.to_pkcs8_der()?,
         AnySecret::Ed25519(k) => k.to_pkcs8_der(),
     };
-    let (document, label) = match ask(passphrase, true)? {
+    let (document, label) = match ask(passphrase, "passphrase", true)? {
         None => (
             SecretDocument::try_from(der.as_slice()).map_err(|e| malformed(e.to_string()))?,
             "PRIVATE KEY",
@@ -279,7 +284,7 @@ pub fn read_secret(path: &Path, passphrase: &Passphrase) -> Result<AnySecret, Fi
                     "encrypted in a way that is not supported, or at a cost out of bounds".into(),
                 ));
             }
-            let text = ask(passphrase, false)?
+            let text = ask(passphrase, "passphrase", false)?
                 .ok_or_else(|| FileError::Passphrase(format!("{} is encrypted", path.display())))?;
             let open = sealed
                 .decrypt(text.as_bytes())

@@ -1,22 +1,27 @@
-//! What a key is: P-256 keys and their ids, the log's Ed25519 key, signers, key files.
+//! What a key is: P-256 keys and their ids, the log's Ed25519 key, key files, and what signs: a
+//! key in memory, of an ssh-agent, or in hardware.
 //!
 //! `p256` makes and holds keys and signs; `aws-lc-rs` verifies on the hot path, with `p256`
 //! as the second implementation that the tests compare it with.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod agent;
 pub mod certificate;
 mod digest;
 mod ed25519;
 pub mod file;
 pub mod low_s;
+pub mod pkcs11;
 mod public;
 mod secret;
+mod source;
 
 pub use digest::{Sha256Stream, hmac_sha256};
 pub use ed25519::{Ed25519Secret, verify_ed25519};
 pub use public::{KeyId, PublicKey, SignatureError};
 pub use secret::{SecretKey, SignError, Signer};
+pub use source::{KeySource, SourceError, Unlock};
 
 /// Why a key is refused or could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -22,6 +22,15 @@ pub fn normalize_der(der: &[u8]) -> Result<Vec<u8>, SignatureError> {
     Ok(strict(der)?.normalize_s().to_der().as_bytes().to_vec())
 }
 
+/// A signature of its two scalars, as strict DER with s ≤ n/2: agents and hardware give it so.
+///
+/// # Errors
+/// [`SignatureError::NotDer`] where one of them is zero or not below the group's order.
+pub fn from_scalars(r: &[u8; 32], s: &[u8; 32]) -> Result<Vec<u8>, SignatureError> {
+    let signature = Signature::from_scalars(*r, *s).map_err(|_| SignatureError::NotDer)?;
+    Ok(signature.normalize_s().to_der().as_bytes().to_vec())
+}
+
 /// Requires strict DER with s ≤ n/2.
 ///
 /// # Errors

@@ -81,6 +81,20 @@ impl PublicKey {
         })
     }
 
+    /// Reads a point as SEC 1 writes it, uncompressed: 65 bytes.
+    ///
+    /// # Errors
+    /// [`KeyError::Public`].
+    pub fn from_point(point: &[u8]) -> Result<Self, KeyError> {
+        let bad = |e: String| KeyError::Public(e);
+        if point.len() != 65 {
+            return Err(bad(format!("a point of {} bytes, want 65", point.len())));
+        }
+        let key = p256::PublicKey::from_sec1_bytes(point).map_err(|e| bad(e.to_string()))?;
+        let der = key.to_public_key_der().map_err(|e| bad(e.to_string()))?;
+        Self::from_spki_der(der.as_bytes())
+    }
+
     /// Its DER SubjectPublicKeyInfo, 91 bytes.
     #[must_use]
     pub fn spki_der(&self) -> &[u8] {

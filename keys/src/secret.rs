@@ -1,5 +1,7 @@
 //! Private P-256 keys, and what signs.
 
+use crate::agent::AgentError;
+use crate::pkcs11::TokenError;
 use crate::{KeyError, PublicKey, low_s, random};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
@@ -14,6 +16,12 @@ pub enum SignError {
     /// The signer failed.
     #[error("the signer failed: {0}")]
     Failed(String),
+    /// An ssh-agent's key cannot be used.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+    /// A token's key cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 impl SignError {
@@ -22,11 +30,13 @@ impl SignError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Failed(_) => "signing-failed",
+            Self::Agent(e) => e.kind(),
+            Self::Token(e) => e.kind(),
         }
     }
 }
 
-/// Something that signs with a P-256 key: a key in memory, later a hardware token.
+/// Something that signs with a P-256 key: a key in memory, of an ssh-agent, or in hardware.
 pub trait Signer: Send + Sync {
     /// The public half.
     fn public_key(&self) -> &PublicKey;
