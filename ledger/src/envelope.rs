@@ -11,7 +11,7 @@ use crate::json::{self, JsonError};
 use crate::{Hash, sha256};
 use base64::Engine as _;
 use keys::certificate::{CertificateChain, CertificateError};
-use keys::{KeyId, Signer};
+use keys::{KeyId, SignError, Signer};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -85,7 +85,7 @@ pub enum EnvelopeError {
     Unsorted,
     /// The signer failed.
     #[error("signing failed: {0}")]
-    Sign(String),
+    Sign(#[from] SignError),
     /// A certificate beside it is none of our profile.
     #[error("chain: {0}")]
     Certificate(#[from] CertificateError),
@@ -107,7 +107,7 @@ impl EnvelopeError {
             Self::Count(_) => "signature-count",
             Self::Repeated(_) => "repeated-signature",
             Self::Unsorted => "signatures-unsorted",
-            Self::Sign(_) => "signing-failed",
+            Self::Sign(e) => e.kind(),
             Self::Certificate(e) => e.kind(),
             Self::OtherSigner => "chain-of-another-key",
         }
@@ -298,9 +298,7 @@ impl Envelope {
         if self.signatures.iter().any(|s| s.keyid == keyid) {
             return Err(EnvelopeError::Repeated(keyid));
         }
-        let sig = signer
-            .sign(&self.pae())
-            .map_err(|e| EnvelopeError::Sign(e.to_string()))?;
+        let sig = signer.sign(&self.pae())?;
         self.signatures.push(Sig { keyid, sig });
         self.signatures.sort();
         Ok(())
