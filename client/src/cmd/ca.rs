@@ -4,7 +4,8 @@
 mod issue;
 mod show;
 
-use super::common::{PassphraseArgs, now, read_key, write_atomic};
+use super::common::{PassphraseArgs, now, write_atomic};
+use super::signing::{KEY, KeyParser, open};
 use crate::fail::Fail;
 use crate::when::time;
 use clap::{Args, Subcommand};
@@ -13,7 +14,7 @@ use keys::certificate::{
     write_certificate,
 };
 use keys::file::{AnySecret, Passphrase, write_secret};
-use keys::{PublicKey, SecretKey, Signer};
+use keys::{KeySource, PublicKey, SecretKey, Signer};
 use ledger::hex32;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -63,8 +64,8 @@ pub enum CaCommand {
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// The root's key; it is needed again for `ca rotate` only
-    #[arg(long, value_name = "KEY")]
-    root_key: PathBuf,
+    #[arg(long, value_name = KEY, value_parser = KeyParser)]
+    root_key: KeySource,
     /// The authority's directory, which is made
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -101,8 +102,8 @@ struct IssuerArgs {
 #[derive(Debug, Args)]
 pub struct RotateArgs {
     /// The root's key
-    #[arg(long, value_name = "KEY")]
-    root_key: PathBuf,
+    #[arg(long, value_name = KEY, value_parser = KeyParser)]
+    root_key: KeySource,
     /// The authority's directory
     #[arg(long, value_name = "DIR")]
     ca: PathBuf,
@@ -159,8 +160,8 @@ fn life(days: u64) -> Result<Life, Fail> {
 }
 
 fn init(args: &InitArgs) -> Result<(), Fail> {
-    let key = read_key(&args.root_key, &args.passphrase)?;
-    let root = make_root(&key, &args.name, life(args.days)?).map_err(|e| bad(&e))?;
+    let key = open(&args.root_key, &args.passphrase)?;
+    let root = make_root(key.as_ref(), &args.name, life(args.days)?).map_err(|e| bad(&e))?;
     let anchor = Anchor::parse(&root).map_err(|e| bad(&e))?;
     std::fs::create_dir_all(&args.out)
         .map_err(|e| Fail::usage("unwritable", format!("{}: {e}", args.out.display())))?;
@@ -173,7 +174,7 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
         .hint("choose another directory, or `countersign ca rotate` for a new issuer"));
     }
     let own = &args.issuer;
-    let issuer = issuer(&key, &anchor, &args.out, (own, &args.passphrase))?;
+    let issuer = issuer(key.as_ref(), &anchor, &args.out, (own, &args.passphrase))?;
     write_atomic(&path, pem(&root)?.as_bytes())?;
     said("founded", &args.out, &anchor, &issuer, args.json);
     if !args.json {
@@ -230,7 +231,7 @@ fn issuer(
 
 fn rotate(args: &RotateArgs) -> Result<(), Fail> {
     let dir = &args.ca;
-    let key = read_key(&args.root_key, &args.passphrase)?;
+    let key = open(&args.root_key, &args.passphrase)?;
     let root = super::authorities::read_anchor(&dir.join(ROOT))?;
     if root.key() != key.public_key() {
         return Err(Fail::usage(
@@ -246,7 +247,12 @@ fn rotate(args: &RotateArgs) -> Result<(), Fail> {
         .prefix(".issuer-")
         .tempdir_in(dir)
         .map_err(|e| Fail::usage("unwritable", format!("{}: {e}", dir.display())))?;
-    let new = issuer(&key, &root, fresh.path(), (&args.issuer, &args.passphrase))?;
+    let new = issuer(
+        key.as_ref(),
+        &root,
+        fresh.path(),
+        (&args.issuer, &args.passphrase),
+    )?;
     let mark: String = hex32(&old.key_hash()).chars().take(16).collect();
     for name in [ISSUER, ISSUER_KEY] {
         let (at, kept) = (

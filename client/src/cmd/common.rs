@@ -9,8 +9,8 @@ pub(crate) use crate::when::parse_time;
 pub use crate::when::time;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use keys::SecretKey;
-use keys::file::{AnySecret, Passphrase, is_encrypted, read_secret};
+use keys::Unlock;
+use keys::file::Passphrase;
 use ledger::bundle::Bundle;
 use ledger::leaf::Leaf;
 use ledger::statement::Body;
@@ -28,10 +28,11 @@ pub struct PolicyArgs {
     pub state: Option<PathBuf>,
 }
 
-/// Where a key file's passphrase comes from; the terminal is asked where nothing is given.
+/// Where a key file's passphrase, or a token's PIN, comes from; the terminal is asked where nothing is given.
 #[derive(Debug, Clone, Args)]
 pub struct PassphraseArgs {
-    /// Read the passphrase from the first line of this file (else COUNTERSIGN_PASSPHRASE, else the terminal)
+    /// Read the passphrase, or a token's PIN, from the first line of this file (else
+    /// COUNTERSIGN_PIN for a PIN, else COUNTERSIGN_PASSPHRASE, else the terminal)
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
 }
@@ -46,6 +47,19 @@ impl PassphraseArgs {
                 Passphrase::Env("COUNTERSIGN_PASSPHRASE".into())
             }
             None => Passphrase::Prompt,
+        }
+    }
+
+    /// The same for keys of every kind. A token's PIN has a variable of its own, since a
+    /// passphrase that is tried as a PIN brings the token nearer to being locked.
+    pub(crate) fn unlock(&self) -> Unlock {
+        let pin = std::env::var_os("COUNTERSIGN_PIN").map(|_| "COUNTERSIGN_PIN".into());
+        Unlock {
+            passphrase: self.source(),
+            pin: match (&self.passphrase_file, pin) {
+                (None, Some(name)) => Passphrase::Env(name),
+                _ => self.source(),
+            },
         }
     }
 }
@@ -288,28 +302,6 @@ pub(crate) fn refused_to_fail_of(
     match refused {
         Refused::Fork { notes, .. } => ours.of_one_size((&notes.0, &notes.1), fail),
         _ => fail,
-    }
-}
-
-/// Reads a P-256 key file.
-///
-/// # Errors
-/// Exit code 2.
-pub fn read_key(path: &Path, passphrase: &PassphraseArgs) -> Result<SecretKey, Fail> {
-    let bad = |e: keys::file::FileError| {
-        Fail::usage(e.kind(), e.to_string()).detail("key file", path.display().to_string())
-    };
-    let source = if is_encrypted(path).map_err(bad)? {
-        passphrase.source()
-    } else {
-        Passphrase::None
-    };
-    match read_secret(path, &source).map_err(bad)? {
-        AnySecret::P256(key) => Ok(key),
-        AnySecret::Ed25519(_) => Err(Fail::usage(
-            "wrong-key-type",
-            format!("{}: statements are signed by P-256 keys", path.display()),
-        )),
     }
 }
 

@@ -30,6 +30,7 @@ pub mod run;
 pub(crate) mod say;
 pub mod scan;
 pub mod sign;
+pub(crate) mod signing;
 mod statement;
 pub mod trust;
 pub mod update;

@@ -1,13 +1,14 @@
 //! `countersign project init|status`; `update` has a file of its own.
 
 use super::authorities::read_authorities;
-use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, read_key, write_atomic};
+use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, write_atomic};
 use super::sign::{send, upload_trust, write_prepared};
+use super::signing::{KEY, KeyParser, borrowed, open_all};
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::policy::{Policy, log_keys};
 use clap::{Args, Subcommand};
-use keys::Signer;
+use keys::{KeySource, Signer};
 use ledger::envelope::Envelope;
 use ledger::hex32;
 use ledger::statement::Project;
@@ -33,11 +34,11 @@ pub struct InitArgs {
     /// The project's name: lower-case segments between slashes, such as acme/uploader
     name: String,
     /// A root key: may change the project; keep it offline. May be given several times
-    #[arg(long, required = true, value_name = "KEY")]
-    root_key: Vec<PathBuf>,
+    #[arg(long, required = true, value_name = KEY, value_parser = KeyParser)]
+    root_key: Vec<KeySource>,
     /// A release key: may publish, and nothing else. May be given several times
-    #[arg(long, required_unless_present = "authorities", value_name = "KEY")]
-    release_key: Vec<PathBuf>,
+    #[arg(long, required_unless_present = "authorities", value_name = KEY, value_parser = KeyParser)]
+    release_key: Vec<KeySource>,
     /// In the place of release keys: the file that lists the authorities whose certificates may
     /// publish, and for whom (docs/certificates.md)
     #[arg(long, value_name = "FILE", conflicts_with = "release_key")]
@@ -128,14 +129,9 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
             .map_err(|e| bad("unreadable", format!("{}: {e}", path.display())))?,
         None => "quorum none\n".to_owned(),
     };
-    let read = |paths: &[PathBuf]| {
-        paths
-            .iter()
-            .map(|p| read_key(p, &args.passphrase))
-            .collect::<Result<Vec<_>, _>>()
-    };
+    let read = |sources: &[KeySource]| open_all(sources, &args.passphrase);
     let (roots, releases) = (read(&args.root_key)?, read(&args.release_key)?);
-    let public = |keys: &[keys::SecretKey]| keys.iter().map(|k| k.public_key().clone()).collect();
+    let public = |keys: &[Box<dyn Signer>]| keys.iter().map(|k| k.public_key().clone()).collect();
     let mut purl_prefixes = args.purl_prefix.clone();
     purl_prefixes.sort();
     let project = Project {
@@ -159,11 +155,7 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
     let payload = project
         .to_payload()
         .map_err(|e| bad(e.kind(), e.to_string()))?;
-    let signers: Vec<&dyn Signer> = roots
-        .iter()
-        .chain(&releases)
-        .map(|k| k as &dyn Signer)
-        .collect();
+    let signers = [borrowed(&roots), borrowed(&releases)].concat();
     let envelope = Envelope::sign(payload, &signers).map_err(|e| bad(e.kind(), e.to_string()))?;
     let document = TrustDocument::new(
         &origin,

@@ -2,12 +2,13 @@
 
 use super::authorities::read_chain;
 use super::common::{
-    PassphraseArgs, PolicyArgs, bytes_bar, hash_file, load_policy, log_url, named, read_key, time,
+    PassphraseArgs, PolicyArgs, bytes_bar, hash_file, load_policy, log_url, named, time,
     write_atomic,
 };
 use super::complete::Standing;
 use super::say::{Desk, LogArgs};
 use super::sign::{send, write_prepared};
+use super::signing::{KEY, KeyParser, borrowed, open_all};
 use super::verify::parse_bundle;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
@@ -15,7 +16,7 @@ use crate::guard::{Allowed, decide, look, parse_allowed};
 use crate::oidc::certify;
 use crate::policy::Policy;
 use clap::Args;
-use keys::Signer;
+use keys::KeySource;
 use ledger::envelope::Envelope;
 use ledger::statement::{GuardException, Subject, release_payload_with};
 use ledger::{Hash, hex32, names};
@@ -36,8 +37,8 @@ pub struct PublishArgs {
     #[arg(long)]
     version: String,
     /// The release key; may be given several times
-    #[arg(long, value_name = "KEY", required_unless_present_any = ["prepare", "oidc"])]
-    key: Vec<PathBuf>,
+    #[arg(long, value_name = KEY, value_parser = KeyParser, required_unless_present_any = ["prepare", "oidc"])]
+    key: Vec<KeySource>,
     /// Sign with a key that lives for this command only, certified by the log's issuer for whomever
     /// the platform's OIDC token is of: nothing is kept in the pipeline that could be stolen
     #[arg(long, conflicts_with_all = ["key", "prepare"])]
@@ -178,14 +179,9 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
 
 /// Signed with the keys that are named.
 fn signed(args: &PublishArgs, payload: Vec<u8>) -> Result<Envelope, Fail> {
-    let secrets = args
-        .key
-        .iter()
-        .map(|p| read_key(p, &args.passphrase))
-        .collect::<Result<Vec<_>, _>>()?;
-    let signers: Vec<&dyn Signer> = secrets.iter().map(|k| k as &dyn Signer).collect();
-    let envelope =
-        Envelope::sign(payload, &signers).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
+    let signers = open_all(&args.key, &args.passphrase)?;
+    let envelope = Envelope::sign(payload, &borrowed(&signers))
+        .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     let Some(path) = &args.certificate else {
         return Ok(envelope);
     };

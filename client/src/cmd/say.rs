@@ -3,12 +3,13 @@
 
 use super::common::{
     PassphraseArgs, PolicyArgs, ask, learn_head, load_memory, load_policy, log_url, named, now,
-    read_key, refused_to_fail, state_path,
+    refused_to_fail, state_path,
 };
 use super::complete::{Complete, Evident, complete, evident};
 use super::history;
 use super::learn::learn_shown;
 use super::sign::{send, write_prepared};
+use super::signing::{KEY, KeyParser, open, open_all};
 use super::verify::parse_bundle;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
@@ -18,13 +19,13 @@ use crate::refused::Refused;
 use crate::stated::{Stated, verify_statement};
 use crate::verify::{Artifact, Wanted, verify, verify_logged};
 use clap::Args;
-use keys::{SecretKey, Signer};
+use keys::{KeySource, Signer};
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
 use ledger::envelope::Envelope;
 use ledger::statement::{Statement, Subject};
 use ledger::{Hash, hex32};
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Which log is asked, and whom to trust about it.
 #[derive(Debug, Clone, Args)]
@@ -44,8 +45,8 @@ pub struct LogArgs {
 #[derive(Debug, Args)]
 pub struct SayArgs {
     /// A key that signs; may be given several times
-    #[arg(long, value_name = "KEY", required_unless_present = "prepare")]
-    pub key: Vec<PathBuf>,
+    #[arg(long, value_name = KEY, value_parser = KeyParser, required_unless_present = "prepare")]
+    pub key: Vec<KeySource>,
     /// The log.
     #[command(flatten)]
     pub log: LogArgs,
@@ -244,14 +245,13 @@ pub(crate) fn confirm(args: &SayArgs, impact: &str, question: &str) -> Result<()
 }
 
 /// The keys that `args` name.
-pub(crate) fn keys(args: &SayArgs) -> Result<Vec<SecretKey>, Fail> {
-    let read = |path: &PathBuf| read_key(path, &args.passphrase);
-    args.key.iter().map(read).collect()
+pub(crate) fn keys(args: &SayArgs) -> Result<Vec<Box<dyn Signer>>, Fail> {
+    open_all(&args.key, &args.passphrase)
 }
 
-/// A key that a file beside them names.
-pub(crate) fn key(args: &SayArgs, path: &Path) -> Result<SecretKey, Fail> {
-    read_key(path, &args.passphrase)
+/// A key that is named beside them.
+pub(crate) fn key(args: &SayArgs, source: &KeySource) -> Result<Box<dyn Signer>, Fail> {
+    open(source, &args.passphrase)
 }
 
 /// Says what became of a statement: `what`, and where it stands.
@@ -285,13 +285,13 @@ pub(crate) fn say(
     desk: &mut Desk,
     project: &ProjectPolicy,
     payload: Vec<u8>,
-    signers: &[SecretKey],
+    signers: &[Box<dyn Signer>],
 ) -> Result<Said, Fail> {
     let mut seen = std::collections::BTreeSet::new();
     let signers: Vec<&dyn Signer> = signers
         .iter()
         .filter(|key| seen.insert(key.public_key().id()))
-        .map(|key| key as &dyn Signer)
+        .map(AsRef::as_ref)
         .collect();
     let envelope =
         Envelope::sign(payload, &signers).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;

@@ -1,13 +1,15 @@
 //! `countersign sign` and `submit`: the second and third step of a statement that several
 //! people sign on several machines.
 
-use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, read_key, write_atomic};
+use super::common::{PassphraseArgs, PolicyArgs, load_policy, log_url, write_atomic};
 use super::say::Desk;
+use super::signing::{KEY, KeyParser, open};
 use super::verify::parse_bundle;
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::policy::{Policy, ProjectPolicy};
 use clap::Args;
+use keys::KeySource;
 use ledger::envelope::Envelope;
 use ledger::statement::{Body, Project, Statement, Withdrawn};
 use ledger::trust::TrustDocument;
@@ -20,8 +22,8 @@ pub struct SignArgs {
     /// A statement that `--prepare` wrote
     file: PathBuf,
     /// The key to sign with; may be given several times
-    #[arg(long, required = true, value_name = "KEY")]
-    key: Vec<PathBuf>,
+    #[arg(long, required = true, value_name = KEY, value_parser = KeyParser)]
+    key: Vec<KeySource>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
 }
@@ -74,10 +76,10 @@ pub fn sign(args: &SignArgs) -> Result<(), Fail> {
     let statement =
         Statement::parse(&envelope.payload).map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     eprintln!("signing {}", says(&statement));
-    for path in &args.key {
-        let key = read_key(path, &args.passphrase)?;
+    for source in &args.key {
+        let key = open(source, &args.passphrase)?;
         envelope
-            .add_signature(&key)
+            .add_signature(key.as_ref())
             .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     }
     write_prepared(&args.file, &envelope)?;

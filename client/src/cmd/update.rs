@@ -5,10 +5,11 @@ use super::common::load_policy;
 use super::keys::{Opened, next_version};
 use super::say::{SayArgs, confirm, key, keys, said_line, say};
 use super::sign::upload_trust;
+use super::signing::{KEY, KeyParser};
 use crate::cmd::common::PolicyArgs;
 use crate::fail::Fail;
 use crate::fail::visible;
-use ::keys::{PublicKey, SecretKey, Signer as _};
+use ::keys::{KeySource, PublicKey, Signer};
 use clap::Args;
 use ledger::sha256;
 use ledger::statement::{Identity, Project};
@@ -23,8 +24,8 @@ pub struct UpdateArgs {
     /// The project, as the policy names it
     name: String,
     /// A root key that comes; may be given several times
-    #[arg(long, value_name = "KEY")]
-    add_root: Vec<PathBuf>,
+    #[arg(long, value_name = KEY, value_parser = KeyParser)]
+    add_root: Vec<KeySource>,
     /// A root key that goes: its id or its first 8 digits; may be given several times
     #[arg(long, value_name = "ID")]
     drop_root: Vec<String>,
@@ -32,8 +33,8 @@ pub struct UpdateArgs {
     #[arg(long, value_name = "N")]
     root_threshold: Option<u64>,
     /// A release key that comes; may be given several times
-    #[arg(long, value_name = "KEY")]
-    add_release_key: Vec<PathBuf>,
+    #[arg(long, value_name = KEY, value_parser = KeyParser)]
+    add_release_key: Vec<KeySource>,
     /// A release key that goes; may be given several times
     #[arg(long, value_name = "ID")]
     drop_release_key: Vec<String>,
@@ -128,7 +129,7 @@ fn changed_keys(
     args: &UpdateArgs,
     opened: &Opened,
     next: &mut Project,
-) -> Result<Vec<SecretKey>, Fail> {
+) -> Result<Vec<Box<dyn Signer>>, Fail> {
     let mut fresh = Vec::new();
     let lists = [
         (&mut next.roots, &args.drop_root, &args.add_root),
@@ -150,10 +151,10 @@ fn changed_keys(
                 );
             }
         }
-        for path in add {
-            let secret = key(&args.say, path)?;
-            list.push(secret.public_key().clone());
-            fresh.push(secret);
+        for source in add {
+            let signer = key(&args.say, source)?;
+            list.push(signer.public_key().clone());
+            fresh.push(signer);
         }
     }
     if let Some(path) = &args.authorities {

@@ -1,12 +1,13 @@
 //! `countersign ca issue`: a certificate by hand.
 
 use super::{BEFORE, ISSUER, bad, pem, read};
-use crate::cmd::common::{PassphraseArgs, now, read_key, write_atomic};
+use crate::cmd::common::{PassphraseArgs, now, write_atomic};
+use crate::cmd::signing::{KEY, KeyParser, open};
 use crate::fail::{Fail, visible};
 use crate::when::time;
 use clap::Args;
-use keys::PublicKey;
 use keys::certificate::{Authority, Identity, Life, request_key};
+use keys::{KeySource, PublicKey};
 use ledger::from_b64;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -29,9 +30,9 @@ pub struct IssueArgs {
     #[arg(long, value_name = "OID=TEXT", value_parser = claim)]
     claim: Vec<(String, String)>,
     /// The issuer's key
-    #[arg(long, value_name = "KEY")]
-    key: PathBuf,
-    /// The authority's directory [default: that of the key]
+    #[arg(long, value_name = KEY, value_parser = KeyParser)]
+    key: KeySource,
+    /// The authority's directory [default: that of the key file]
     #[arg(long, value_name = "DIR")]
     ca: Option<PathBuf>,
     /// The key to certify: a PKCS#10 request (DER or PEM), which proves that its sender has the key
@@ -66,10 +67,13 @@ pub(super) fn run(args: &IssueArgs) -> Result<(), Fail> {
         );
     }
     let public = key(args)?;
-    let beside = args.key.parent().unwrap_or(Path::new("")).to_path_buf();
-    let dir = args.ca.clone().unwrap_or(beside);
-    let signer = read_key(&args.key, &args.passphrase)?;
-    let authority = Authority::new(Box::new(signer), read(&dir.join(ISSUER))?);
+    let beside = || args.key.file()?.parent().map(Path::to_path_buf);
+    let dir = args.ca.clone().or_else(beside).ok_or_else(|| {
+        Fail::usage("no-authority", "the key is in no directory of an authority")
+            .hint("give --ca DIR")
+    })?;
+    let signer = open(&args.key, &args.passphrase)?;
+    let authority = Authority::new(signer, read(&dir.join(ISSUER))?);
     let authority = authority.map_err(|e| bad(&e))?;
     let identity = Identity {
         san: args.san.clone(),

@@ -3,12 +3,12 @@
 use super::inventory::{Inventory, KeyRow, Purpose};
 use super::show::Opened;
 use crate::cmd::say::{SayArgs, confirm, key, keys, said_line, say};
+use crate::cmd::signing::{KEY, KeyParser};
 use crate::fail::Fail;
-use ::keys::Signer as _;
+use ::keys::KeySource;
 use clap::Args;
 use ledger::statement::Project;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 /// Arguments of `keys rotate`.
 #[derive(Debug, Args)]
@@ -20,8 +20,8 @@ pub struct RotateArgs {
     #[arg(long, value_name = "ID")]
     old: String,
     /// The key that comes in its place
-    #[arg(long, value_name = "KEY")]
-    new: PathBuf,
+    #[arg(long, value_name = KEY, value_parser = KeyParser)]
+    new: KeySource,
     #[command(flatten)]
     say: SayArgs,
 }

@@ -1,12 +1,13 @@
 //! Key files: `keys generate`, and `keys show` of a file.
 
-use crate::cmd::common::{PassphraseArgs, read_key};
+use crate::cmd::common::PassphraseArgs;
+use crate::cmd::signing::open;
 use crate::fail::Fail;
 use ::keys::file::{AnySecret, Passphrase, write_secret};
-use ::keys::{SecretKey, Signer as _};
+use ::keys::{KeySource, SecretKey, Signer as _};
 use clap::Args;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Arguments of `keys generate`.
 #[derive(Debug, Args)]
@@ -38,9 +39,13 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Shows the public half of the key file at `path`.
-pub(super) fn show(path: &Path, passphrase: &PassphraseArgs, as_json: bool) -> Result<(), Fail> {
-    print(read_key(path, passphrase)?.public_key(), as_json);
+/// Shows the public half of a key, wherever it is.
+pub(super) fn show(
+    source: &KeySource,
+    passphrase: &PassphraseArgs,
+    as_json: bool,
+) -> Result<(), Fail> {
+    print(open(source, passphrase)?.public_key(), as_json);
     Ok(())
 }
 

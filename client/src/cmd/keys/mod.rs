@@ -30,7 +30,7 @@ pub enum KeysCommand {
     /// List a project's keys: purpose, state, age, uses
     List(show::ListArgs),
     /// Answer for one key: when, where and by whom it was generated, where it is used, how it is
-    /// replaced and revoked; or show the public half of a key file
+    /// replaced and revoked; or show the public half of a key, wherever it is
     Show(show::ShowArgs),
     /// Fail (1) where a key is overdue, unused, of unknown origin, or revoked and still listed
     Audit(audit::AuditArgs),

@@ -10,8 +10,9 @@ use crate::cmd::common::{now, parse_time};
 use crate::cmd::complete::Complete;
 use crate::cmd::say::{Said, SayArgs, confirm, keys, said_line, say};
 use crate::cmd::sign::write_prepared;
+use crate::cmd::signing::borrowed;
 use crate::fail::{Fail, visible};
-use ::keys::{SecretKey, Signer};
+use ::keys::Signer;
 use clap::Args;
 use ledger::envelope::Envelope;
 use ledger::state::Revoked;
@@ -196,7 +197,7 @@ pub(super) fn revoke(args: &RevokeArgs) -> Result<(), Fail> {
         row.still_listed(&opened);
     }
     // The key that goes says nothing more: what it signed in the window would be void at once.
-    let others: Vec<SecretKey> = signers
+    let others: Vec<Box<dyn Signer>> = signers
         .into_iter()
         .filter(|key| Target::key(&key.public_key().id()) != row.target())
         .collect();
@@ -221,7 +222,7 @@ fn keep(
     args: &RevokeArgs,
     opened: &mut Opened,
     withdrawal: &Touched,
-    signers: &[SecretKey],
+    signers: &[Box<dyn Signer>],
 ) -> Result<(), Fail> {
     let usage = |kind: &str, why: String| Fail::usage(kind, why);
     let payload = withdrawal
@@ -231,9 +232,8 @@ fn keep(
         let mut path = path.clone().into_os_string();
         path.push(format!(".keep-{}", withdrawal.index));
         let path = PathBuf::from(path);
-        let signers: Vec<&dyn Signer> = signers.iter().map(|k| k as &dyn Signer).collect();
-        let envelope =
-            Envelope::sign(payload, &signers).map_err(|e| usage(e.kind(), e.to_string()))?;
+        let envelope = Envelope::sign(payload, &borrowed(signers))
+            .map_err(|e| usage(e.kind(), e.to_string()))?;
         write_prepared(&path, &envelope)?;
         eprintln!(
             "prepared {}: the withdrawal at entry {} again; not to be signed by the key that is revoked",

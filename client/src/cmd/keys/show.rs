@@ -8,8 +8,10 @@ use super::proofs::{evidence, save};
 use crate::cmd::common::{PassphraseArgs, now, time};
 use crate::cmd::complete::Complete;
 use crate::cmd::say::{Desk, LogArgs};
+use crate::cmd::signing::{KeyParser, open};
 use crate::fail::{Fail, visible};
 use crate::policy::ProjectPolicy;
+use ::keys::KeySource;
 use clap::Args;
 use ledger::hex32;
 use serde_json::{Value, json};
@@ -43,9 +45,10 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct ShowArgs {
     /// With --project a key's id or its first 8 digits, identity: or authority: with those, or
-    /// external:NAME; else a key file
-    #[arg(value_name = "ID")]
-    key: PathBuf,
+    /// external:NAME; else a key, of which the id and the public half are shown: FILE, pkcs11:URI or
+    /// ssh-agent:FINGERPRINT
+    #[arg(value_name = "ID|KEY", value_parser = KeyParser)]
+    key: KeySource,
     /// The project, as the policy names it
     #[arg(long, value_name = "NAME")]
     project: Option<String>,
@@ -208,7 +211,11 @@ pub(super) fn show(args: &ShowArgs) -> Result<(), Fail> {
         return super::file::show(&args.key, &args.passphrase, args.json);
     };
     let opened = Opened::open(project, &args.log, args.names.as_deref())?;
-    let text = args.key.to_string_lossy();
+    // A key that is held, in a file or not, is named by its id too.
+    let text = match &args.key {
+        KeySource::File(path) => path.to_string_lossy().into_owned(),
+        held => open(held, &args.passphrase)?.public_key().id().to_string(),
+    };
     if is_voucher(&text) {
         return show_voucher(args, &opened, &text);
     }
