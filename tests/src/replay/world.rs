@@ -132,8 +132,9 @@ impl World {
     /// Writes the policy `from` as `to`, with another address in it.
     pub fn point(&self, from: &str, to: &str, old: &str, new: &str) {
         let text = fs::read_to_string(self.path(from)).unwrap();
-        assert!(text.contains(old), "{from} names {old}");
-        fs::write(self.path(to), text.replace(old, new)).unwrap();
+        let pointed = replaced(&text, old, new);
+        assert!(pointed != text, "{from} names {old}");
+        fs::write(self.path(to), pointed).unwrap();
     }
 
     pub fn url(&self) -> &str {
@@ -251,6 +252,18 @@ impl World {
     }
 }
 
+/// `text` with `new` for `old`, but where a digit goes on: one port begins as another does.
+fn replaced(text: &str, old: &str, new: &str) -> String {
+    let mut parts = text.split(old);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let longer = part.starts_with(|c: char| c.is_ascii_digit());
+        out.push_str(if longer { old } else { new });
+        out.push_str(part);
+    }
+    out
+}
+
 /// The uploader's file name; versions lie beside each other.
 pub fn file(version: &str) -> String {
     format!("uploader-{version}.sh")
@@ -265,5 +278,19 @@ pub fn until(what: &str, so: impl Fn() -> bool) {
             "in a minute not: {what}"
         );
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replaced;
+
+    #[test]
+    fn a_port_that_begins_another_is_not_taken_for_it() {
+        let text = "url = \"http://127.0.0.1:4000\"\nwitness w http://127.0.0.1:40001/\nhttp://127.0.0.1:4000/x\n";
+        assert_eq!(
+            replaced(text, "http://127.0.0.1:4000", "http://127.0.0.1:5"),
+            "url = \"http://127.0.0.1:5\"\nwitness w http://127.0.0.1:40001/\nhttp://127.0.0.1:5/x\n"
+        );
     }
 }
