@@ -100,7 +100,7 @@ impl From<'_> {
             // founding, which counts whoever has the key now.
             _ => statements.find(|(_, s)| {
                 let by = s.envelope.signatures.iter().any(|sig| sig.keyid == *key);
-                by && !matches!(s.statement.body, Body::Project(_))
+                by && !matches!(&s.statement.body, Body::Project(p) if p.version == 1)
             }),
         };
         found.map(|(index, _)| index)

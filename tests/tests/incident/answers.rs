@@ -269,3 +269,26 @@ fn a_report_is_written_whole_or_not_at_all_and_one_question_is_asked() {
         "{left:?}"
     );
 }
+
+#[test]
+fn a_stolen_root_key_has_a_window_from_the_first_thing_after_the_founding() {
+    let scene = Scene::begin();
+    let (bench, old) = (&scene.bench, &scene.old);
+    bench.ok(&format!("keys rotate --old {old} --new release2 {ROOTS}"));
+    let root = bench.id("root1");
+    let report = scene.report(&format!("--key {root}"), "root");
+    let rows = report["timeline"].as_array().unwrap();
+    let mut versions = rows.iter().filter(|r| r["kind"] == "project").skip(1);
+    let second = versions.next().unwrap()["index"].as_u64().unwrap();
+    let file = format!("root/next/revoke-{root:.16}.json");
+    let bytes = fs::read(bench.path(&file)).unwrap();
+    let envelope = ledger::envelope::Envelope::parse_prepared(&bytes).unwrap();
+    let said = ledger::statement::Statement::parse(&envelope.payload).unwrap();
+    let ledger::statement::Body::Revocation(r) = said.body else {
+        panic!("{file} is no revocation");
+    };
+    assert_eq!(r.compromised_since, Some(second));
+    // The log takes it.
+    bench.ok(&format!("sign {file} --key root2 --key root3"));
+    bench.ok(&format!("submit {file} --out sent.bundle"));
+}
