@@ -1,4 +1,4 @@
-//! The report as Markdown. Nothing that came from outside is markup, or a link.
+//! The report as Markdown. Nothing that came from outside is markup, or a link, or calls anybody.
 
 use super::document::Document;
 use super::story::{Block, Text, story};
@@ -16,13 +16,14 @@ fn text(raw: &str) -> String {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
-            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '|' | '~' | '!'
-            | '@' => {
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '#' | '|' | '~' | '!' => {
                 out.push('\\');
                 out.push(c);
             }
             // Else some readers make links of what looks like an address, also where it is escaped.
             ':' if next == Some('/') => out.push_str("\\[:\\]"),
+            // A backslash hinders no forge from telling whom such a name is of.
+            '@' => out.push_str("\\[@\\]"),
             '.' if out.to_ascii_lowercase().ends_with("www") => out.push_str("\\[.\\]"),
             // What would begin a list or a heading.
             '-' | '+' | '=' if out.is_empty() => {
@@ -112,5 +113,9 @@ mod tests {
         assert_eq!(text("2026-01-31T08:30:00Z"), "2026-01-31T08:30:00Z");
         assert_eq!(code("pkg:generic/a@1"), "`pkg:generic/a@1`");
         assert_eq!(code("<b>"), "&lt;b&gt;");
+        // Nobody is called by what another wrote, in prose or where code must become prose.
+        for form in [text("ask @octocat or @acme/team"), code("`@octocat`")] {
+            assert!(!form.contains("@o") && !form.contains("@a"), "{form}");
+        }
     }
 }
