@@ -116,9 +116,12 @@ pub enum CertificateError {
     /// The path is not valid: a signature, a name constraint, a usage.
     #[error("the path is not valid: {0}")]
     Path(String),
-    /// Not a certificate request of the profile, or its signature is not by its key.
+    /// Not a certificate request of the profile.
     #[error("certificate request: {0}")]
     Request(String),
+    /// Its signature is not by the key in it: nothing shows that the sender holds that key.
+    #[error("certificate request: its signature is not by its key: {0}")]
+    Possession(String),
     /// It could not be made.
     #[error("the certificate could not be made: {0}")]
     Issue(String),
@@ -151,6 +154,7 @@ impl CertificateError {
             Self::Time { .. } => "certificate-time",
             Self::Path(_) => "certificate-path",
             Self::Request(_) => "certificate-request",
+            Self::Possession(_) => "certificate-possession",
             Self::Issue(_) => "certificate-not-made",
         }
     }

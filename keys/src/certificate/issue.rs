@@ -391,7 +391,7 @@ pub fn make_request(signer: &dyn Signer) -> Result<Vec<u8>, CertificateError> {
 /// asks for is not read: the issuer says what goes into a certificate.
 ///
 /// # Errors
-/// [`CertificateError::Request`], [`CertificateError::Key`].
+/// [`CertificateError::Request`], [`CertificateError::Key`], [`CertificateError::Possession`].
 pub fn request_key(bytes: &[u8]) -> Result<PublicKey, CertificateError> {
     let bad = |why: String| CertificateError::Request(why);
     if bytes.len() > MAX_REQUEST_BYTES {
@@ -401,20 +401,22 @@ pub fn request_key(bytes: &[u8]) -> Result<PublicKey, CertificateError> {
         )));
     }
     let request = CertReq::from_der(bytes).map_err(|e| bad(e.to_string()))?;
-    if request.algorithm != algorithm() {
-        return Err(bad("it must be signed by ecdsa-with-SHA256".into()));
-    }
-    let message = request.info.to_der().map_err(|e| bad(e.to_string()))?;
     let key = request
         .info
         .public_key
         .to_der()
         .map_err(|e| bad(e.to_string()))?;
+    // Before the algorithm, which follows from the key: another curve is named as such.
     let key = PublicKey::from_spki_der(&key).map_err(|e| CertificateError::Key(e.to_string()))?;
+    if request.algorithm != algorithm() {
+        return Err(bad("it must be signed by ecdsa-with-SHA256".into()));
+    }
+    let message = request.info.to_der().map_err(|e| bad(e.to_string()))?;
     let signature = request.signature.as_bytes();
     let signature = signature.ok_or_else(|| bad("its signature has unused bits".into()))?;
-    let low = crate::low_s::normalize_der(signature).map_err(|e| bad(e.to_string()))?;
+    let foreign = |e: String| CertificateError::Possession(e);
+    let low = crate::low_s::normalize_der(signature).map_err(|e| foreign(e.to_string()))?;
     key.verify(&message, &low)
-        .map_err(|e| bad(format!("its signature is not by its key: {e}")))?;
+        .map_err(|e| foreign(e.to_string()))?;
     Ok(key)
 }

@@ -242,6 +242,13 @@ fn a_request_proves_that_its_sender_has_the_key() {
         changed[at] ^= 1;
         assert!(request_key(&changed).is_err(), "byte {at}");
     }
+    // The last byte is the signature's.
+    let mut foreign = request.clone();
+    *foreign.last_mut().unwrap() ^= 1;
+    assert_eq!(
+        request_key(&foreign).unwrap_err().kind(),
+        "certificate-possession"
+    );
     assert_eq!(
         request_key(&[request.clone(), vec![0]].concat())
             .unwrap_err()
