@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::guard::Cause;
 use crate::limits::{Full, Limits, Place};
 use crate::log::{Log, Metrics};
+use crate::oidc::Oidc;
 use crate::pending::Pending;
 use crate::reject::Rejection;
 use crate::sequence::{Answer, Job, Queue};
@@ -26,7 +27,7 @@ const NEW: Hash = [0; 32];
 /// Signatures, of some 60 µs each, of a submission that is soon done with.
 const LIGHT_SIGNATURES: usize = 2;
 
-fn full(why: Full) -> Rejection {
+pub(crate) fn full(why: Full) -> Rejection {
     match why {
         Full::All => Rejection::Busy,
         Full::Share => Rejection::ProjectBusy,
@@ -45,6 +46,8 @@ pub struct App {
     pub open: bool,
     /// Who may send how much.
     pub limits: Limits,
+    /// Who issues certificates, where anybody does.
+    pub oidc: Option<Arc<Oidc>>,
     queue: RwLock<Option<Queue>>,
 }
 
@@ -99,8 +102,15 @@ impl App {
             trust,
             open,
             limits,
+            oidc: None,
             queue: RwLock::new(Some(queue)),
         }
+    }
+
+    /// The same, issuing certificates.
+    #[must_use]
+    pub fn issuing(self, oidc: Option<Arc<Oidc>>) -> Self {
+        Self { oidc, ..self }
     }
 
     /// Takes no more jobs; the sequencer ends once it has logged what waits.

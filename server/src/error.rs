@@ -15,6 +15,9 @@ pub enum Error {
     /// The witnesses cannot be asked as configured.
     #[error("witnesses: {0}")]
     Witnesses(String),
+    /// The OIDC issuer cannot run as configured.
+    #[error("OIDC: {0}")]
+    Oidc(String),
     /// `init` on a directory that holds a log.
     #[error(
         "{dir} already holds the log {origin:?}; init makes a new one only where there is none"
@@ -150,6 +153,7 @@ impl Error {
         match self {
             Self::Frozen(_) => "frozen-log",
             Self::Witnesses(_) => "witnesses",
+            Self::Oidc(_) => "oidc-config",
             Self::Store(e) => e.kind(),
             Self::AlreadyThere { .. } => "data-already-there",
             Self::NoLog(_) => "data-no-log",

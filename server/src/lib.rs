@@ -23,6 +23,7 @@ pub mod limits;
 pub mod log;
 pub mod logkeys;
 pub mod metrics;
+pub mod oidc;
 pub mod operator;
 pub mod pending;
 pub mod publish;

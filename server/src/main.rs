@@ -79,6 +79,10 @@ enum Command {
         guard: serve_args::GuardArgs,
         #[command(flatten)]
         witnesses: serve_args::WitnessArgs,
+        /// Issue certificates to whoever shows a token of an OIDC issuer in this file
+        /// (docs/oidc.md).
+        #[arg(long, value_name = "FILE")]
+        oidc_config: Option<PathBuf>,
     },
     /// List the log's keys, and rotate them.
     #[command(subcommand)]
@@ -243,6 +247,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
             limits,
             guard,
             witnesses,
+            oidc_config,
         } => {
             let config = Config {
                 listen,
@@ -253,6 +258,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 guard: guard.into(),
                 high_water,
                 witnesses: witnesses.read()?,
+                oidc: oidc_config,
                 ..Config::new(data)
             };
             let handle = Server::start(&config)?;

@@ -87,6 +87,8 @@ pub enum Job {
     Certificate {
         /// End certificate first, anchor omitted.
         chain: Box<CertificateChain>,
+        /// Its place in the queue, given back when the batch is made.
+        place: Option<Arc<Place>>,
         /// Where the answer goes.
         reply: oneshot::Sender<Answer>,
     },
@@ -266,7 +268,7 @@ impl Sequencer {
                     let answer = self.add(&mut batch, Leaf::Operation(operation));
                     batch.answers.push((reply, answer));
                 }
-                Job::Certificate { chain, reply } => {
+                Job::Certificate { chain, reply, .. } => {
                     let certificate = CertificateLeaf {
                         chain: *chain,
                         time,

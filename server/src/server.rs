@@ -7,7 +7,9 @@ use crate::error::Error;
 use crate::guard;
 use crate::high_water::HighWater;
 use crate::limits::{self, Limits, WORKERS};
-use crate::log::Log;
+use crate::log::{Log, unix_now};
+use crate::oidc::used::Used;
+use crate::oidc::{self, Oidc, Refreshing};
 use crate::pending::Pending;
 use crate::publish::{self, Publishing};
 use crate::recheck::Recheck;
@@ -50,6 +52,8 @@ pub struct Config {
     pub high_water: Option<PathBuf>,
     /// Who witnesses the log.
     pub witnesses: Option<publish::Settings>,
+    /// The file that says who gets certificates.
+    pub oidc: Option<PathBuf>,
 }
 
 /// Places in the queue that only the operator's commands take, however full it is.
@@ -71,6 +75,7 @@ impl Config {
             guard: guard::Settings::default(),
             high_water: None,
             witnesses: None,
+            oidc: None,
         }
     }
 
@@ -104,6 +109,7 @@ pub struct Handle {
     sequencer: Option<JoinHandle<()>>,
     recheck: Option<Recheck>,
     publishing: Option<Publishing>,
+    refreshing: Option<Refreshing>,
     data: Option<DataDir>,
 }
 
@@ -162,6 +168,15 @@ impl Server {
         let rotation = data.layout.read_marker()?.rotation;
         let retire_keys = rotation.and_then(|r| r.until);
         let keys = data.layout.keys()?;
+        let oidc = config.oidc.as_deref().map(|file| -> Result<_, Error> {
+            let used = Used::open(&private.join(oidc::used::FILE), unix_now())?;
+            Ok(Arc::new(Oidc::open(
+                oidc::config::Settings::read(file)?,
+                used,
+            )?))
+        });
+        let oidc = oidc.transpose()?;
+        let refreshing = oidc.as_deref().map(Refreshing::start).transpose()?;
         let mark = config.high_water.as_deref().map(HighWater::open);
         let mark = mark.transpose()?;
         let Recovered {
@@ -241,7 +256,8 @@ impl Server {
             path: "thread".into(),
             why: e.to_string(),
         })?;
-        let app = Arc::new(App::new(log, pending, trust, config.open, limits, queue));
+        let app = App::new(log, pending, trust, config.open, limits, queue);
+        let app = Arc::new(app.issuing(oidc));
         // A crash between an admission and this bookkeeping.
         app.settle()?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -277,6 +293,7 @@ impl Server {
             sequencer: Some(sequencer),
             recheck: None,
             publishing,
+            refreshing,
             data: Some(data),
         };
         // On an error the handle's drop stops what runs already.
@@ -394,6 +411,7 @@ impl Drop for Handle {
             let _ = stop.send(());
         }
         self.recheck.take();
+        self.refreshing.take();
         if let Some(runtime) = self.runtime.take() {
             if let Some(http) = self.http.take() {
                 runtime.block_on(async {

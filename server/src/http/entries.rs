@@ -40,7 +40,7 @@ pub(super) fn body(
 }
 
 /// A body that was read, if it is of an accepted type.
-fn checked(
+pub(super) fn checked(
     headers: &HeaderMap,
     accepted: &[&str],
     body: Result<Bytes, Problem>,

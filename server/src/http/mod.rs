@@ -1,6 +1,7 @@
 //! Routes, sizes, content types and time limits; nothing else. Work that touches the store
 //! or checks signatures runs on the blocking pool, so that the network side never waits.
 
+mod certificates;
 mod door;
 mod entries;
 mod lookups;
@@ -107,6 +108,7 @@ fn router(app: Arc<App>) -> Router {
         .route(ENTRIES, post(entries::submit_routed))
         .route("/api/v1/entries/{index}", get(entries::entry))
         .route("/api/v1/entries/{index}/bundle", get(entries::bundle))
+        .route("/api/v1/certificates", post(certificates::issue))
         .route("/api/v1/proofs/inclusion", get(entries::inclusion))
         .route("/api/v1/proofs/consistency", get(entries::consistency))
         .route("/api/v1/digests/{sha256}", get(lookups::digest))

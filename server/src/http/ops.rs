@@ -4,12 +4,14 @@ use super::{METRICS_TYPE, Page, Problem, Shared, blocking};
 use crate::admit::App;
 use crate::guard::Cause;
 use crate::log::unix_now;
+use crate::oidc::issuer::Issuer;
 use crate::publish::{Outcome, Standing};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 pub async fn healthz() -> &'static str {
     "ok\n"
@@ -100,6 +102,62 @@ fn witnesses(app: &App, page: &mut Page) {
     );
 }
 
+/// How the issuer of certificates does. URLs are the operator's own, from the configuration.
+fn issuer(app: &App, page: &mut Page) {
+    let Some(oidc) = &app.oidc else { return };
+    let now = Instant::now();
+    page.counter(
+        "countersign_certificates_total",
+        "Certificates that were logged since the start.",
+        &oidc.issued,
+    );
+    page.gauge(
+        "countersign_certificate_tokens",
+        "Tokens that were used and have not ended.",
+        oidc.remembered(),
+    );
+    page.gauge(
+        "countersign_certificate_authority_ends_seconds",
+        "When the certificate of the authority ends, Unix seconds.",
+        oidc.until(),
+    );
+    let mut rows = |name: &str, kind: &str, help: &str, of: &dyn Fn(&Issuer) -> Option<u64>| {
+        page.head(name, kind, help);
+        for issuer in oidc.issuers() {
+            if let Some(value) = of(issuer) {
+                page.row(
+                    &format!("{name}{{issuer=\"{}\"}}", issuer.settings.url),
+                    value,
+                );
+            }
+        }
+    };
+    rows(
+        "countersign_issuer_keys",
+        "gauge",
+        "Keys of the issuer that are known and good; 0 where its tokens are refused.",
+        &|issuer| u64::try_from(issuer.standing(now).0).ok(),
+    );
+    rows(
+        "countersign_issuer_keys_age_seconds",
+        "gauge",
+        "Time since the issuer's keys were fetched.",
+        &|issuer| Some(issuer.standing(now).1?.as_secs()),
+    );
+    rows(
+        "countersign_issuer_fetched_total",
+        "counter",
+        "How often the issuer's keys were fetched.",
+        &|issuer| Some(issuer.fetched().0),
+    );
+    rows(
+        "countersign_issuer_failed_total",
+        "counter",
+        "How often the issuer's keys could not be fetched.",
+        &|issuer| Some(issuer.fetched().1),
+    );
+}
+
 fn page(app: &App) -> String {
     let (log, m, mut page) = (&app.log, &app.log.metrics, Page::default());
     let cause = log.may_sign().err();
@@ -134,6 +192,7 @@ fn page(app: &App) -> String {
         m.recheck.left(),
     );
     witnesses(app, &mut page);
+    issuer(app, &mut page);
     if let Some(until) = log.retire_keys {
         let help = "From when on the old pair of log keys may be retired, Unix seconds.";
         page.gauge("countersign_log_keys_retire_at_seconds", help, until);

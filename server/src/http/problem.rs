@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problem+json with a stable `type`.
 
 use crate::guard::Cause;
+use crate::oidc::error::OidcError;
 use crate::reject::Rejection;
 use crate::store::StoreError;
 use crate::trust::TrustRejection;
@@ -73,6 +74,18 @@ impl From<Rejection> for Problem {
         if let Rejection::Store(e) = &e {
             return hidden(e);
         }
+        Self {
+            status: e.status(),
+            kind: e.kind(),
+            detail: e.to_string(),
+            hint: e.hint(),
+            retry_after: e.retry_after(),
+        }
+    }
+}
+
+impl From<OidcError> for Problem {
+    fn from(e: OidcError) -> Self {
         Self {
             status: e.status(),
             kind: e.kind(),
