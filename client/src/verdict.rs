@@ -41,6 +41,17 @@ pub struct Proven {
     pub release: SeenRelease,
 }
 
+/// For whom the key that signed a release was certified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certified {
+    /// The name in the certificate: a URI or an e-mail address, printable ASCII.
+    pub san: String,
+    /// Who attests it, printable ASCII.
+    pub issuer: String,
+    /// The certificate's last second, Unix time.
+    pub not_after: u64,
+}
+
 /// A successful verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -54,6 +65,8 @@ pub struct Verdict {
     pub pae_hash: Hash,
     /// The release keys that signed it.
     pub keys: Vec<ledger::KeyId>,
+    /// For whom that key was certified, where it was.
+    pub certified: Option<Certified>,
     /// Version of the project statement that authorised them, and its log index.
     pub authorised_by: (u64, u64),
     /// Unix seconds from which the quorum's cosignatures show it to be public.

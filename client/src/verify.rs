@@ -13,7 +13,7 @@ pub use crate::refused::{Differ, Refused};
 use crate::refused::{differ, same};
 use crate::signed::{Signed, certificate_time, leaf_time, max_age, min_age};
 use crate::standing::{ended, not_counting, revoked_before, revoked_words};
-pub use crate::verdict::{Artifact, Proven, Verdict, Wanted};
+pub use crate::verdict::{Artifact, Certified, Proven, Verdict, Wanted};
 use crate::view::Views;
 pub use crate::view::{Shown, verify_head, verify_logged};
 use ledger::bundle::{Bundle, Included};
@@ -179,6 +179,11 @@ pub fn verify(
         index,
         pae_hash,
         keys: entry.envelope.signatures.iter().map(|s| s.keyid).collect(),
+        certified: entry.envelope.chain.as_ref().map(|chain| Certified {
+            san: chain.end().san.clone(),
+            issuer: chain.end().issuer().unwrap_or_default().to_owned(),
+            not_after: chain.not_after(),
+        }),
         authorised_by: (authority.project.version, authority.index),
         first_public,
         view_time,

@@ -103,14 +103,22 @@ pub fn verdict_json(
     sha256: &ledger::Hash,
     size: u64,
 ) -> Value {
-    json!({
+    let certified = v
+        .certified
+        .as_ref()
+        .map(|c| json!({ "issuer": c.issuer, "notAfter": c.not_after, "san": c.san }));
+    let mut value = json!({
         "verdict": "verified", "file": file, "project": project, "projectId": hex32(&v.proven.project),
         "artifact": v.proven.artifact, "version": v.version, "purl": v.purl, "sha256": hex32(sha256), "size": size,
         "log": policy.log.origin, "index": v.index, "statement": hex32(&v.pae_hash),
         "keys": v.keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "authorisedBy": { "version": v.authorised_by.0, "index": v.authorised_by.1 },
         "treeSize": v.proven.checkpoint.size, "firstPublic": v.first_public, "viewTime": v.view_time,
-    })
+    });
+    if let (Some(fields), Some(certified)) = (value.as_object_mut(), certified) {
+        fields.insert("certified".into(), certified);
+    }
+    value
 }
 
 /// The verdict for a person.
@@ -121,8 +129,12 @@ pub fn verdict_line(v: &Verdict, policy: &Policy, project: &str, file: &str) -> 
         .iter()
         .map(|k| k.to_string().chars().take(16).collect())
         .collect();
+    let certified = v.certified.as_ref().map_or_else(String::new, |c| {
+        let (san, issuer) = (visible(&c.san), visible(&c.issuer));
+        format!(" certified for {san}, attested by {issuer}")
+    });
     format!(
-        "verified: {file} is {} of {project} {}\n  log {} entry {}, tree size {}; signed by key {}, authorised by project version {} (entry {})",
+        "verified: {file} is {} of {project} {}\n  log {} entry {}, tree size {}; signed by key {}{certified}, authorised by project version {} (entry {})",
         v.proven.artifact,
         visible(&v.version),
         policy.log.origin,
