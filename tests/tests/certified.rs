@@ -178,7 +178,12 @@ fn a_release_with_a_certificate_is_verified_offline_and_others_are_refused() {
 
     // Offline, with a memory of its own; and no other file.
     scene.log.take().unwrap().stop().unwrap();
-    scene.ok("verify tool-1.0 --state fresh.json");
+    let verdict = scene.json("verify tool-1.0 --state fresh.json --json");
+    assert_eq!(verdict["certified"]["san"], OWN, "{verdict}");
+    assert_eq!(verdict["certified"]["issuer"], TOKENS);
+    let said = scene.ok("verify tool-1.0 --state fresh.json");
+    let who = format!("certified for {OWN}, attested by {TOKENS}");
+    assert!(said.contains(&who), "{said}");
     fs::write(scene.path("tool-1.0"), "another\n").unwrap();
     scene.refused(1, "digest-mismatch", "verify tool-1.0 --state fresh.json");
 }
