@@ -14,6 +14,11 @@ use std::sync::OnceLock;
 use countersign::memory::Memory;
 use countersign::policy::{Policy as ClientPolicy, ProjectPolicy};
 use countersign::verify::{Artifact, Wanted, verify};
+use countersign_server::oidc::claims;
+use countersign_server::oidc::config::IssuerSettings;
+use countersign_server::oidc::jwks::{KeySet, MAX_KEYS};
+use countersign_server::oidc::template::Template;
+use countersign_server::oidc::token::Token;
 use keys::{PublicKey, SecretKey, low_s};
 use ledger::bundle::Bundle;
 use ledger::envelope::Envelope;
@@ -64,6 +69,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signature", signature),
     ("secret_key", secret_key),
     ("client_policy", client_policy),
+    ("token", token),
     ("contents", contents),
     ("guard", guard),
     ("receipt", receipt),
@@ -687,6 +693,45 @@ pub fn contents(data: &[u8]) {
     walk(file.path(), &limits, &mut whole);
     assert!(whole.files <= limits.entries);
     assert!(whole.spent || whole.own == Some(sha256(data)));
+}
+
+/// OIDC tokens and their issuers' keys: only what the vector's issuer signed verifies, and no
+/// identity leaves the place that its settings give it.
+pub fn token(data: &[u8]) {
+    static VECTOR: OnceLock<(serde_json::Value, KeySet, IssuerSettings)> = OnceLock::new();
+    let (vector, keys, settings) = VECTOR.get_or_init(|| {
+        let text = include_str!("../vectors/oidc/tokens.json");
+        let vector: serde_json::Value = serde_json::from_str(text).unwrap();
+        let keys = KeySet::parse(vector["jwks"].to_string().as_bytes()).unwrap();
+        let settings = crate::oidc::vector_settings(vector["issuer"].as_str().unwrap());
+        (vector, keys, settings)
+    });
+    if let Ok(set) = KeySet::parse(data) {
+        assert!((1..=MAX_KEYS).contains(&set.len()));
+    }
+    let Some(text) = text(data) else { return };
+    if let Ok(template) = Template::parse(text) {
+        let _ = template.fill(&serde_json::Map::new());
+    }
+    let Ok(token) = Token::parse(text) else {
+        return;
+    };
+    let _ = token.fingerprint();
+    if let Ok(identity) = claims::identity(settings, token.claims()) {
+        assert!(identity.san.starts_with(&settings.within));
+        assert!(identity.san.bytes().all(|b| b.is_ascii_graphic()));
+        assert!(!identity.san.contains(['?', '#', '%']) && !identity.san.contains("/../"));
+    }
+    let Ok(key) = keys.get(token.kid()) else {
+        return;
+    };
+    if token.verify(settings, key).is_ok() {
+        // What is signed is all but the signature; ECDSA has two of those for one text.
+        let (signed, _) = text.rsplit_once('.').unwrap();
+        let mut genuine = vector["tokens"].as_array().unwrap().iter();
+        let is = |t: &serde_json::Value| t.as_str().unwrap().rsplit_once('.').unwrap().0 == signed;
+        assert!(genuine.any(is), "a token that was never signed");
+    }
 }
 
 /// The verifier: whatever the bundle, only what the golden log's project released verifies,

@@ -10,6 +10,7 @@ pub mod fuzz;
 pub mod hostile;
 pub mod kills;
 pub mod load;
+pub mod oidc;
 pub mod random;
 pub mod replay;
 pub mod serving;
