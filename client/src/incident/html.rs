@@ -1,5 +1,5 @@
 //! The report as one HTML page: no script, nothing from elsewhere, and nothing that came from
-//! outside is markup. It says nothing of what only the owner of the keys does.
+//! outside is markup.
 
 use super::document::Document;
 use super::story::{Block, Text, story};
@@ -70,7 +70,6 @@ fn block(block: &Block, out: &mut String) {
             }
             let _ = writeln!(out, "</tbody>\n</table>");
         }
-        Block::Owner(_) => {}
     }
 }
 

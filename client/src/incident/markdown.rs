@@ -1,6 +1,7 @@
 //! The report as Markdown. Nothing that came from outside is markup, or a link, or calls anybody.
 
 use super::document::Document;
+use super::owner::owner;
 use super::story::{Block, Text, story};
 use crate::fail::visible;
 use std::fmt::Write as _;
@@ -82,7 +83,6 @@ fn block(block: &Block, out: &mut String) {
             }
             out.push('\n');
         }
-        Block::Owner(inner) => self::block(inner, out),
     }
 }
 
@@ -93,6 +93,16 @@ pub(crate) fn markdown(document: &Document) -> String {
         block(&b, &mut out);
     }
     out
+}
+
+/// What only whoever has the project's keys does, if there is anything.
+pub(crate) fn readme(document: &Document) -> Option<String> {
+    let blocks = owner(document);
+    let mut out = String::new();
+    for b in &blocks {
+        block(b, &mut out);
+    }
+    (!blocks.is_empty()).then_some(out)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod html;
 mod markdown;
 pub(crate) mod next;
 mod osv;
+mod owner;
 pub(crate) mod proven;
 pub(crate) mod samples;
 mod story;

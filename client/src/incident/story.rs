@@ -28,11 +28,9 @@ pub(super) enum Block {
     List(bool, Vec<Vec<Text>>),
     /// A table's head, and its rows.
     Table(Vec<&'static str>, Vec<Vec<Text>>),
-    /// What only whoever has the project's keys does: not for a page that customers read.
-    Owner(Box<Block>),
 }
 
-fn plain(text: impl Into<String>) -> Text {
+pub(super) fn plain(text: impl Into<String>) -> Text {
     Text::Plain(text.into())
 }
 
@@ -40,11 +38,11 @@ fn code(text: impl Into<String>) -> Text {
     Text::Code(text.into())
 }
 
-fn says(text: impl Into<String>) -> Block {
+pub(super) fn says(text: impl Into<String>) -> Block {
     Block::Paragraph(vec![plain(text)])
 }
 
-/// All of it.
+/// All that is to be published.
 pub(super) fn story(document: &Document) -> Vec<Block> {
     let mut blocks = vec![Block::Title(format!(
         "Incident report: {}",
@@ -57,7 +55,6 @@ pub(super) fn story(document: &Document) -> Vec<Block> {
     timeline(document, &mut blocks);
     keys(document, &mut blocks);
     samples(document, &mut blocks);
-    owner(document, &mut blocks);
     contact(document, &mut blocks);
     proofs(document, &mut blocks);
     blocks
@@ -362,26 +359,6 @@ fn samples(d: &Document, out: &mut Vec<Block>) {
     }
     let head = vec!["seen", "at", "SHA-256", "why kept", "as", "in the log"];
     out.push(Block::Table(head, rows));
-}
-
-fn owner(d: &Document, out: &mut Vec<Block>) {
-    if d.steps.is_empty() {
-        return;
-    }
-    let mut own = |block| out.push(Block::Owner(Box::new(block)));
-    own(Block::Heading("For the project: to be signed next"));
-    own(says(
-        "In this order; read each file with care before you sign it. Nothing of it is in the log yet.",
-    ));
-    if !d.next.is_empty() {
-        let file = |n: &super::document::Next| vec![Text::File(n.file.clone()), plain(&n.says)];
-        own(Block::Table(
-            vec!["file", "what it says"],
-            d.next.iter().map(file).collect(),
-        ));
-    }
-    let steps = d.steps.iter().map(|s| vec![plain(s)]).collect();
-    own(Block::List(true, steps));
 }
 
 fn contact(d: &Document, out: &mut Vec<Block>) {

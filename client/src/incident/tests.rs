@@ -3,7 +3,7 @@
 
 use super::document::{Document, MADE_BY};
 use super::html::html;
-use super::markdown::markdown;
+use super::markdown;
 use super::osv::records;
 use serde_json::{Value, json};
 
@@ -32,6 +32,11 @@ fn document(text: &str) -> Document {
         "steps": [text], "good": { "index": 8, "purl": text },
     });
     ledger::json::typed(value).unwrap()
+}
+
+/// All Markdown that is made of a report: what is published, and what the owner does.
+fn markdown(document: &Document) -> String {
+    markdown::markdown(document) + &markdown::readme(document).unwrap()
 }
 
 /// The same report with a text that nobody could mind: whatever of markup there is, is ours.

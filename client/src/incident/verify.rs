@@ -5,7 +5,7 @@ use super::build::{Built, build, lines};
 use super::document::{Document, MADE_BY, Row};
 use super::folder::{Files, changed, surplus};
 use super::html::html;
-use super::markdown::markdown;
+use super::markdown::{markdown, readme};
 use super::next;
 use super::osv;
 use super::proven::{Against, HEAD, HISTORY, Proven, bundle_name};
@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) const DOCUMENT: &str = "report.json";
 const MARKDOWN: &str = "report.md";
 const HTML: &str = "report.html";
+/// What only whoever has the project's keys does.
+const README: &str = "next/README.md";
 const MAX_FILE: u64 = 256 << 20;
 
 /// What is to be said of one line of the timeline.
@@ -300,6 +302,9 @@ fn wanted(built: &Built) -> Result<BTreeMap<String, Option<Vec<u8>>>, Fail> {
         (MARKDOWN.to_owned(), Some(markdown(document).into_bytes())),
         (HTML.to_owned(), Some(html(document).into_bytes())),
     ]);
+    if let Some(text) = readme(document) {
+        all.insert(README.to_owned(), Some(text.into_bytes()));
+    }
     for row in &document.timeline {
         all.insert(bundle_name(row.index), None);
     }

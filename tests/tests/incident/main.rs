@@ -9,5 +9,6 @@
 
 mod answers;
 mod changed;
+mod judged;
 mod published;
 mod scene;
