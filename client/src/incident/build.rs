@@ -6,6 +6,7 @@ use super::document::{
     Sample, Withdrawal,
 };
 use super::next::{From, Prepared};
+use super::osv::bare;
 use super::proven::{Proven, bundle_name};
 use crate::affected::{At as Place, Standings, Why};
 use crate::cmd::complete::{self, Complete, Standing};
@@ -257,18 +258,38 @@ fn with_releases(mut samples: Vec<Sample>, releases: &[complete::Release]) -> Ve
     samples
 }
 
-/// The newest release that stands and is not asked about, unless it states one again: that one the
-/// project has looked at.
-fn good(releases: &[complete::Release], concern: &Concern) -> Option<Good> {
+/// Of each package that is in question the newest release that stands and is not asked about,
+/// unless it states one again: that one the project has looked at. Another package's release is no
+/// substitute. Where no release is in question it is told only of a project's one package: which of
+/// several the question is about nobody knows.
+fn good(releases: &[complete::Release], concern: &Concern) -> Vec<Good> {
     let suspected = |r: &&complete::Release| r.keys.iter().any(|k| concern.suspects.contains(k));
+    let packages = |of: &dyn Fn(&complete::Release) -> bool| -> BTreeSet<&str> {
+        let those = releases.iter().filter(|r| of(r));
+        those.map(|r| bare(&r.purl)).collect()
+    };
+    let mut wanted = packages(&|r| concern.releases.contains(&r.index));
+    if wanted.is_empty() {
+        wanted = packages(&|_| true);
+        if wanted.len() > 1 {
+            return Vec::new();
+        }
+    }
     let stands = releases.iter().filter(|r| r.standing == Standing::Stands);
     let asked = |r: &&complete::Release| {
         concern.releases.contains(&r.index) && !concern.restates.contains_key(&r.index)
     };
-    let free = stands.filter(|r| !suspected(r) && !asked(r));
-    let found = free.max_by_key(|r| r.index)?;
-    Some(Good {
-        index: found.index,
-        purl: found.purl.clone(),
-    })
+    let mut newest: BTreeMap<&str, &complete::Release> = BTreeMap::new();
+    for release in stands.filter(|r| !suspected(r) && !asked(r)) {
+        let package = bare(&release.purl);
+        let known = newest.get(package);
+        if wanted.contains(package) && known.is_none_or(|k| k.index < release.index) {
+            newest.insert(package, release);
+        }
+    }
+    let good = newest.into_values().map(|r| Good {
+        index: r.index,
+        purl: r.purl.clone(),
+    });
+    good.collect()
 }

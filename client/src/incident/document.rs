@@ -71,9 +71,9 @@ pub(crate) struct Document {
     pub(crate) next: Vec<Next>,
     /// What is to be done, in this order, by whoever has the project's keys.
     pub(crate) steps: Vec<String>,
-    /// The newest release that stands and is not in question: what to use meanwhile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) good: Option<Good>,
+    /// Of each package in question the newest release that stands and is not in question itself,
+    /// where there is one: what to use meanwhile.
+    pub(crate) good: Vec<Good>,
 }
 
 impl Document {

@@ -29,15 +29,20 @@ const ECOSYSTEMS: [(&str, &str); 14] = [
     ("pypi", "PyPI"),
 ];
 
-/// A purl without version, qualifiers and subpath; its type; and the package's name.
-fn package(purl: &str) -> (String, String, String) {
+/// A purl without version, qualifiers and subpath: the package that it is a release of.
+pub(super) fn bare(purl: &str) -> &str {
     let path = purl.split(['?', '#']).next().unwrap_or(purl);
-    let bare = match path.rfind('@') {
+    match path.rfind('@') {
         Some(at) if !path.get(at..).is_some_and(|v| v.contains('/')) => {
             path.get(..at).unwrap_or(path)
         }
         _ => path,
-    };
+    }
+}
+
+/// A purl's package; its type; and the package's name.
+fn package(purl: &str) -> (String, String, String) {
+    let bare = bare(purl);
     let rest = bare.strip_prefix("pkg:").unwrap_or(bare);
     let (kind, name) = rest.split_once('/').unwrap_or(("generic", rest));
     let known = ECOSYSTEMS.iter().find(|(of, _)| *of == kind);

@@ -2,8 +2,10 @@
 //! may be from outside: whoever writes a form escapes all of it.
 
 use super::document::{Document, Question, Release};
+use super::osv::bare;
 use super::proven::{HEAD, HISTORY};
 use crate::when::{parse_time, time};
+use std::collections::BTreeSet;
 
 /// A piece of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,16 +241,23 @@ fn what_to_do(d: &Document, out: &mut Vec<Block>) {
             code("countersign refresh FILE… --policy POLICY"),
         ],
     ];
-    if let Some(good) = &d.good {
+    for good in &d.good {
         steps.push(vec![
             plain("Use this release, which stands (entry"),
             plain(format!("{}):", good.index)),
             code(&good.purl),
         ]);
-    } else {
-        steps.push(vec![plain(
-            "Use no release until the project has published another: none that stands is free of what is in question.",
-        )]);
+    }
+    let known: BTreeSet<&str> = d.good.iter().map(|g| bare(&g.purl)).collect();
+    let in_question: BTreeSet<&str> = d.releases.iter().map(|r| bare(&r.purl)).collect();
+    for package in in_question.difference(&known) {
+        steps.push(vec![
+            plain("Use no release of"),
+            code(*package),
+            plain(
+                "until the project has published another: none that stands is free of what is in question.",
+            ),
+        ]);
     }
     out.push(Block::List(true, steps));
 }

@@ -29,7 +29,7 @@ fn document(text: &str) -> Document {
             "standing": text, "because": text, "proof": "proofs/3.bundle", "sha256": hash }],
         "samples": [{ "sha256": hash, "released": [], "accounts": [account] }],
         "next": [{ "file": "next/revoke.json", "says": text, "statement": hash }],
-        "steps": [text], "good": { "index": 8, "purl": text },
+        "steps": [text], "good": [{ "index": 8, "purl": text }],
     });
     ledger::json::typed(value).unwrap()
 }

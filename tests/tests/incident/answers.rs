@@ -32,7 +32,7 @@ fn each_question_is_answered_and_a_stranger_verifies_every_line_offline() {
     assert_eq!(key["withdrawals"].as_array().unwrap().len(), 1);
     // All is said already: nothing is left to sign.
     assert_eq!(key["next"], json!([]));
-    assert!(key["good"]["purl"].as_str().unwrap().ends_with("@4"));
+    assert!(key["good"][0]["purl"].as_str().unwrap().ends_with("@4"));
     let kinds: BTreeSet<&str> = key["timeline"]
         .as_array()
         .unwrap()
@@ -268,6 +268,38 @@ fn a_report_is_written_whole_or_not_at_all_and_one_question_is_asked() {
         !left.iter().any(|n| n.starts_with(".countersign-incident")),
         "{left:?}"
     );
+}
+
+#[test]
+fn what_to_use_instead_is_of_the_same_package() {
+    let scene = Scene::begin();
+    let (bench, old) = (&scene.bench, &scene.old);
+    bench.ok(&format!("keys rotate --old {old} --new release2 {ROOTS}"));
+    // Newer than all others, and nobody asks about it.
+    let gui = "pkg:generic/acme/tool/gui";
+    let said = bench.publish("7", "release2", &format!("--purl {gui}"));
+    assert_eq!(said.code, 0, "{}", said.err);
+    let good = |report: &Value| report["good"].clone();
+    let three = scene.entry("3");
+    assert_eq!(
+        good(&scene.report("--version 2", "version")),
+        json!([{ "index": three, "purl": "pkg:generic/acme/tool@3" }])
+    );
+    // All of the tool is in question, and the other package is no tool.
+    assert_eq!(
+        good(&scene.report(&format!("--key {old}"), "key")),
+        json!([])
+    );
+    let text = fs::read_to_string(bench.path("key/report.md")).unwrap();
+    assert!(
+        text.contains("Use no release of `pkg:generic/acme/tool`"),
+        "{text}"
+    );
+    // Which package these bytes were taken for nobody knows.
+    let never = scene.report(&format!("--digest {}", "ab".repeat(32)), "never");
+    assert_eq!(good(&never), json!([]));
+    let text = fs::read_to_string(bench.path("never/report.md")).unwrap();
+    assert!(!text.contains("Use no release"), "{text}");
 }
 
 #[test]
