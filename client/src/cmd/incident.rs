@@ -8,13 +8,13 @@ use super::keys::{Inventory, since};
 use super::say::{Desk, LogArgs};
 use crate::fail::{Fail, visible};
 use crate::incident::build::{Built, build, lines};
-use crate::incident::document::{Asked, MADE_BY, Question};
-use crate::incident::folder::{Files, Folder};
+use crate::incident::document::{Asked, MADE_BY, Question, Sample};
+use crate::incident::folder::{Files, Folder, SAMPLES};
 use crate::incident::proven::{Against, HEAD, HISTORY, HeadFile, Proven, VIEW_MOVED, bundle_name};
 use crate::incident::samples;
+use crate::incident::there::asked_at;
 use crate::incident::verify::{Found, Line, made, verify};
 use crate::policy::ProjectPolicy;
-use crate::receipt;
 use clap::{ArgGroup, Args, Subcommand};
 use ledger::{from_hex32, hex32, names};
 use serde_json::{Value, json};
@@ -27,9 +27,10 @@ pub enum IncidentCommand {
     /// Write a report: what is concerned, the timeline with proofs, what to sign next, what to publish
     ///
     /// It reads the project's whole history, proven, and writes a directory: report.json,
-    /// report.md and report.html (one page, to be published), OSV records of what is void or
+    /// report.md and report.html (one page), to be published, OSV records of what is void or
     /// withdrawn, a proof of every line of the timeline, samples from a storage watch's
-    /// quarantine, and statements that are prepared to be signed. Nothing is sent to the log.
+    /// quarantine (samples/), and statements that are prepared to be signed, with what else is to
+    /// be done (next/). Nothing is sent to the log.
     ///
     ///   countersign incident report NAME --key ID --out report --policy policy.toml
     ///   countersign incident report NAME --since 2026-01-31T00:00:00Z --until 2026-04-01T00:00:00Z …
@@ -42,9 +43,11 @@ pub enum IncidentCommand {
     ///
     /// It takes the report and your policy, and asks nobody. From the proofs it makes the report
     /// again and compares: a line, a sample or a file that is changed, missing or surplus is named.
+    /// samples/ and next/ may be missing as a whole: then it says that they were not checked.
     ///
     /// Exit code 0: all of it is as the proofs say. 1: it is not. 2: wrong usage, or your policy
-    /// does not have the project. 3: it is of another version.
+    /// does not have the project. 3: part of it may not be read, or it is of another version, in
+    /// which nothing that is known is otherwise than the proofs say.
     #[command(verbatim_doc_comment)]
     Verify(VerifyArgs),
 }
@@ -195,14 +198,18 @@ fn attempt(args: &ReportArgs, desk: &mut Desk, project: &ProjectPolicy) -> Resul
         made: now(),
         made_by: MADE_BY.to_owned(),
         // It is published: a password in it is not.
-        log_url: receipt::address(&log_url(None, Some(&desk.policy))?).replace("…@", ""),
+        log_url: asked_at(&log_url(None, Some(&desk.policy))?),
     };
     let proven = prove(desk, project, evident, &asked, &folder)?;
     if let Some(from) = &args.quarantine {
         samples::collect(from, &asked.question, &folder)?;
     }
     let files = folder.files();
-    let samples = samples::read(&files, &files.list()?)?;
+    let listing = files.list();
+    if let Some(fail) = listing.fails.into_iter().next() {
+        return Err(fail);
+    }
+    let samples = samples::read(&files, &listing.names)?;
     let built = build(&desk.policy, &project.id, &proven, &asked, samples)?;
     for (name, bytes) in made(&built)? {
         folder.write(&name, &bytes)?;
@@ -211,6 +218,12 @@ fn attempt(args: &ReportArgs, desk: &mut Desk, project: &ProjectPolicy) -> Resul
     let found = verify(&files, desk.ours(), desk.memory(), now())?;
     if let Some(fail) = found.fail {
         return Err(fail);
+    }
+    for left in folder.left() {
+        eprintln!(
+            "note: {} was left by a run that was ended, unless one is at work: look into it, and remove it; it may hold samples",
+            visible(&left.display().to_string())
+        );
     }
     folder.commit()?;
     told(args, &built);
@@ -291,7 +304,7 @@ fn told(args: &ReportArgs, built: &Built) {
         sayln!("  {}. {}", number + 1, visible(step));
     }
     sayln!(
-        "read it before you publish report.html, report.md and osv; `countersign incident verify {} --policy POLICY` is for everybody",
+        "read it before you publish report.html, report.md and osv, with report.json and proofs for `countersign incident verify {} --policy POLICY`, which is for everybody; next is yours, and samples may be kept back",
         visible(&out)
     );
 }
@@ -316,35 +329,63 @@ fn verify_report(args: &VerifyArgs) -> Result<(), Fail> {
         for line in &found.lines {
             sayln!("{}", line.text());
         }
-        for sample in &found.document.samples {
-            let said = if found.fail.is_none() {
-                "the bytes are as listed"
-            } else {
-                "see below"
-            };
+        for sample in &found.samples {
             sayln!(
-                "observed, not proven: sample {:.16}, {} accounts; {said}",
+                "observed, not proven: sample {:.16}, {} accounts; {}",
                 visible(&sample.sha256),
-                sample.accounts.len()
+                sample.accounts.len(),
+                observed(sample, &found)
             );
+        }
+        for name in &found.not_supplied {
+            sayln!("{name}/: not supplied, not checked");
+        }
+        for note in &found.notes {
+            sayln!("note: {note}");
         }
     }
     match found.fail {
         Some(fail) => Err(fail.shown_if(args.json)),
         None => {
             if !args.json {
-                let d = &found.document;
                 sayln!(
                     "verified: {} lines, each proven, and none is missing; all {} entries of {} as of tree size {} of {}",
-                    d.timeline.len(),
-                    d.entries,
-                    visible(&d.project.name),
-                    d.as_of.size,
-                    d.as_of.log
+                    found.lines.len(),
+                    found.entries,
+                    visible(&found.project),
+                    found.size,
+                    policy.log.origin
                 );
             }
             Ok(())
         }
+    }
+}
+
+/// What is known of a sample.
+fn observed(sample: &Sample, found: &Found) -> String {
+    if !found.samples_read {
+        return match found.not_supplied.contains(&SAMPLES) {
+            true => "not supplied, not checked",
+            false => "not checked, see below",
+        }
+        .to_owned();
+    }
+    if sample.file.is_none() {
+        return "no bytes are there, only accounts of them".to_owned();
+    }
+    let accounts = &sample.accounts;
+    let part = accounts.iter().filter(|a| !a.whole).count();
+    let bytes = match found.fail {
+        None => "the bytes are as listed",
+        Some(_) => "the bytes have this digest; see below",
+    };
+    match part {
+        0 => bytes.to_owned(),
+        part => format!(
+            "{bytes}, and are only the beginning of what was sent, say {part} of {}",
+            accounts.len()
+        ),
     }
 }
 
@@ -358,7 +399,8 @@ fn shown(found: &Found) -> Value {
         }
     };
     let lines: Vec<Value> = found.lines.iter().map(line).collect();
-    json!({ "verified": found.fail.is_none(), "timeline": lines, "project": found.document.project.name,
-        "treeSize": found.document.as_of.size, "samples": found.document.samples.len(),
+    json!({ "verified": found.fail.is_none(), "timeline": lines, "project": found.project,
+        "treeSize": found.size, "samples": found.samples.len(), "samplesChecked": found.samples_read,
+        "notSupplied": found.not_supplied, "notes": found.notes,
         "error": found.fail.as_ref().map(Fail::json) })
 }

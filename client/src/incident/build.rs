@@ -2,8 +2,8 @@
 
 use super::concern::Concern;
 use super::document::{
-    Against, Artifact, AsOf, Asked, At, Document, Good, Key, Project, Release, Revocation, Row,
-    Sample, Withdrawal,
+    Against, Artifact, AsOf, Asked, At, Document, FORMAT, Good, Key, Project, Release, Revocation,
+    Row, Sample, Withdrawal,
 };
 use super::next::{From, Prepared};
 use super::osv::bare;
@@ -73,6 +73,7 @@ pub(crate) fn build(
     let document = Document {
         api_version,
         kind,
+        report_format: FORMAT,
         asked: asked.clone(),
         project: Project {
             name: current.project.name.clone(),
@@ -217,7 +218,7 @@ fn key(complete: &Complete, row: &KeyRow) -> Key {
 }
 
 /// A line of the timeline: what its own bundle proves.
-fn row(index: u64, (stated, sha256): &(Stated, Hash)) -> Row {
+pub(crate) fn row(index: u64, (stated, sha256): &(Stated, Hash)) -> Row {
     let leaf = &stated.leaf;
     let because = match &stated.stands {
         Stands::Yes => None,

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 /// The `kind` of `report.json`.
 pub(crate) const KIND: &str = "incident-report";
 
-/// Who writes reports of this form: another version may word them otherwise.
+/// The form of a report: raised whenever another would be made of the same proofs and question, in
+/// its fields, its files or its words. Who verifies one of another form cannot tell whether its
+/// words are what the proofs give; facts it can compare.
+pub(crate) const FORMAT: u64 = 1;
+
+/// Which program writes. A report says so, and nothing follows from it.
 pub(crate) const MADE_BY: &str = concat!("countersign ", env!("CARGO_PKG_VERSION"));
 
 /// What is asked about.
@@ -54,6 +59,8 @@ pub(crate) struct Asked {
 pub(crate) struct Document {
     pub(crate) api_version: String,
     pub(crate) kind: String,
+    /// [`FORMAT`].
+    pub(crate) report_format: u64,
     pub(crate) asked: Asked,
     pub(crate) project: Project,
     pub(crate) as_of: AsOf,

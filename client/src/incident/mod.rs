@@ -8,6 +8,7 @@
 
 pub(crate) mod build;
 mod concern;
+mod difference;
 pub(crate) mod document;
 pub(crate) mod folder;
 mod html;
@@ -16,8 +17,10 @@ pub(crate) mod next;
 mod osv;
 mod owner;
 pub(crate) mod proven;
+mod said;
 pub(crate) mod samples;
 mod story;
 #[cfg(test)]
 mod tests;
+pub(crate) mod there;
 pub(crate) mod verify;

@@ -1,7 +1,7 @@
 //! What is to be signed next, as prepared files, and what else is to be done.
 
 use super::concern::Concern;
-use super::document::{Asked, Document, Next, Question};
+use super::document::{Asked, Next, Question};
 use crate::cmd::complete::{Complete, Release, Standing};
 use crate::cmd::keys::{Inventory, KeyRow, Purpose};
 use crate::cmd::sign::says;
@@ -195,9 +195,8 @@ fn add(file: String, payload: Vec<u8>, by: &str, prepared: &mut Prepared) -> Res
     Ok(())
 }
 
-/// Whether a prepared file still says what the report says; signatures may have come to it.
-pub(super) fn same(document: &Document, file: &str, bytes: &[u8], want: &Envelope) -> bool {
-    let known = document.next.iter().any(|n| n.file == file);
+/// Whether a prepared file still says the same; signatures may have come to it.
+pub(super) fn same(bytes: &[u8], want: &Envelope) -> bool {
     let read = Envelope::parse_prepared(bytes);
-    known && read.is_ok_and(|read| read.payload == want.payload)
+    read.is_ok_and(|read| read.payload == want.payload)
 }

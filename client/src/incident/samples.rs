@@ -2,7 +2,7 @@
 //! so, and nobody else. What stands in them was written by whoever served them.
 
 use super::document::{Account, Question, Sample};
-use super::folder::{Files, Folder};
+use super::folder::{Files, Folder, unreadable};
 use crate::cmd::common::parse_time;
 use crate::fail::Fail;
 use crate::place::{copy, open_regular};
@@ -188,7 +188,7 @@ fn sample_changed(name: &str, got: &str) -> Fail {
 /// The samples in a report, each read again.
 ///
 /// # Errors
-/// Exit code 1 where a file is not what it must be.
+/// Exit code 1 where a file is not what it must be; 3 where it may not be read.
 pub(crate) fn read(files: &Files, names: &BTreeSet<String>) -> Result<Vec<Sample>, Fail> {
     let own = names.iter().filter_map(|n| n.strip_prefix("samples/"));
     let own: Vec<String> = own.map(str::to_owned).collect();
@@ -208,8 +208,10 @@ pub(crate) fn read(files: &Files, names: &BTreeSet<String>) -> Result<Vec<Sample
         let (mut file, mut size) = (None, None);
         if found.bytes {
             let path = format!("samples/{digest}.bin");
-            let mut reader =
-                open_regular(&files.path(&path)).map_err(|e| super::folder::changed(&path, e))?;
+            let mut reader = open_regular(&files.path(&path)).map_err(|e| match e.kind() {
+                std::io::ErrorKind::PermissionDenied => unreadable(&path, &e),
+                _ => super::folder::changed(&path, e),
+            })?;
             let copied = copy(&mut reader, &mut std::io::sink(), MAX_SAMPLE)?;
             if copied.over || hex32(&copied.sha256) != digest {
                 return Err(sample_changed(&path, &hex32(&copied.sha256)));
@@ -254,7 +256,7 @@ mod tests {
         let folder = Folder::begin(&place.path().join("r")).unwrap();
         collect(from, question, &folder)?;
         let files = folder.files();
-        let names = files.list().unwrap();
+        let names = files.list().names;
         #[cfg(unix)]
         for name in &names {
             use std::os::unix::fs::PermissionsExt as _;

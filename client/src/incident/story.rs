@@ -1,7 +1,7 @@
 //! What a report tells people, in blocks that each form of it writes its own way. Every text in it
 //! may be from outside: whoever writes a form escapes all of it.
 
-use super::document::{Document, Question, Release};
+use super::document::{Account, Document, Question, Release, Sample};
 use super::osv::bare;
 use super::proven::{HEAD, HISTORY};
 use crate::when::{parse_time, time};
@@ -332,12 +332,23 @@ fn keys(d: &Document, out: &mut Vec<Block>) {
     out.push(Block::Table(head, d.keys.iter().map(row).collect()));
 }
 
+/// How much of what was served lies in the sample.
+fn kept(sample: &Sample, account: Option<&Account>) -> &'static str {
+    match (&sample.file, account.map(|a| a.whole)) {
+        (None, Some(false)) => "no bytes; only the beginning was seen",
+        (None, _) => "no bytes",
+        (Some(_), Some(true)) => "all that was sent",
+        (Some(_), Some(false)) => "only the beginning of what was sent",
+        (Some(_), None) => "not known",
+    }
+}
+
 fn samples(d: &Document, out: &mut Vec<Block>) {
     if d.samples.is_empty() {
         return;
     }
     out.push(Block::Heading("Observations"));
-    out.push(says("These bytes were served, says the storage watch of whoever made this report. They are observations, not proofs: nobody else can check where they came from. What the log does prove is which releases have such bytes. Do not run them."));
+    out.push(says("These bytes were served, says the storage watch of whoever made this report. They are observations, not proofs: nobody else can check where they came from. What the log does prove is which releases have bytes of this digest. Do not run them."));
     let mut rows = Vec::new();
     for s in &d.samples {
         let released: Vec<String> = s.released.iter().map(|i| format!("entry {i}")).collect();
@@ -352,6 +363,7 @@ fn samples(d: &Document, out: &mut Vec<Block>) {
                 code(&s.sha256),
                 plain(&a.why),
                 plain(&a.user_agent),
+                plain(kept(s, Some(a))),
                 plain(&released),
             ]);
         }
@@ -362,11 +374,20 @@ fn samples(d: &Document, out: &mut Vec<Block>) {
                 code(&s.sha256),
                 plain(""),
                 plain(""),
+                plain(kept(s, None)),
                 plain(&released),
             ]);
         }
     }
-    let head = vec!["seen", "at", "SHA-256", "why kept", "as", "in the log"];
+    let head = vec![
+        "seen",
+        "at",
+        "SHA-256",
+        "why kept",
+        "as",
+        "what was kept",
+        "in the log",
+    ];
     out.push(Block::Table(head, rows));
 }
 
@@ -396,6 +417,11 @@ fn proofs(d: &Document, out: &mut Vec<Block>) {
         time(d.asked.made),
         d.asked.made_by
     )));
+    out.push(Block::Paragraph(vec![
+        plain("The log was asked, says its maker, at"),
+        code(&d.asked.log_url),
+        plain("(which proves nothing: a log is known by its name and its keys, which the policy has)."),
+    ]));
     out.push(Block::Paragraph(vec![
         plain("All entries, and the state that the log signed for them:"),
         Text::File(HISTORY.to_owned()),

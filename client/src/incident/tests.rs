@@ -1,7 +1,7 @@
 //! That nothing which came from outside is more than text, in any form of a report and anywhere.
 #![allow(clippy::unwrap_used)]
 
-use super::document::{Document, MADE_BY};
+use super::document::{Document, FORMAT, MADE_BY};
 use super::html::html;
 use super::markdown;
 use super::osv::records;
@@ -17,7 +17,7 @@ fn document(text: &str) -> Document {
     let account = json!({ "file": format!("samples/{hash}-1.json"), "sha256": hash, "subject": text, "why": text,
         "userAgent": text, "began": text, "ended": text, "whole": true });
     let value: Value = json!({
-        "apiVersion": "countersign/v1", "kind": "incident-report",
+        "apiVersion": "countersign/v1", "kind": "incident-report", "reportFormat": FORMAT,
         "asked": { "question": { "version": text }, "made": 1_800_000_000, "madeBy": MADE_BY, "logUrl": "https://log.example", "reason": text },
         "project": { "name": text, "id": hash, "version": 1, "contact": text },
         "asOf": { "log": text, "size": 9, "root": hash }, "entries": 3,
@@ -110,4 +110,22 @@ fn what_turns_the_direction_of_writing_is_shown_as_such() {
     // Letters that are written from right to left turn nothing around them.
     let page = html(&document("\u{5d0}\u{5d1}"));
     assert!(page.contains("<bdi>\u{5d0}\u{5d1}</bdi>"), "{page}");
+}
+
+/// Whoever verifies takes a report of this form for changed where it is in other words: so others
+/// are another form.
+#[test]
+fn the_words_of_a_form_are_its_own() {
+    let d = document("harmless");
+    let mut all = markdown(&d) + &html(&d);
+    for (name, bytes) in records(&d).unwrap() {
+        all += &format!("{name}\n{}\n", String::from_utf8(bytes).unwrap());
+    }
+    let all = all.replace(MADE_BY, "MADE BY");
+    let digest = ledger::hex32(&ledger::sha256(all.as_bytes()));
+    assert_eq!(
+        (FORMAT, &digest[..16]),
+        (1, "d3a2e88050bffe0d"),
+        "a report in other words is of another form: raise FORMAT, unless none of this one was released\n{all}"
+    );
 }

@@ -79,7 +79,8 @@ impl Stranger {
         self.dir.path().join("report")
     }
 
-    pub fn verify(&self, more: &str) -> Said {
+    /// Verifying it, by this program.
+    pub fn command(&self, more: &str) -> Command {
         let mut command = Command::new(binary("countersign").unwrap());
         command
             .args(["incident", "verify", "report"])
@@ -87,7 +88,11 @@ impl Stranger {
             .env("COUNTERSIGN_STATE", self.dir.path().join("state.json"))
             .env("COUNTERSIGN_POLICY", self.dir.path().join("policy.toml"))
             .current_dir(self.dir.path());
-        run(command).unwrap()
+        command
+    }
+
+    pub fn verify(&self, more: &str) -> Said {
+        run(self.command(more)).unwrap()
     }
 
     pub fn verified(&self) -> Vec<String> {
@@ -100,13 +105,18 @@ impl Stranger {
 
     /// With something changed the report is refused so; then it is put back.
     pub fn refused(&self, kind: &str, change: impl FnOnce(&Path)) -> String {
+        self.fails(1, kind, change)
+    }
+
+    /// The same with another exit code.
+    pub fn fails(&self, code: i32, kind: &str, change: impl FnOnce(&Path)) -> String {
         let (whole, report) = (self.dir.path().join("whole"), self.report());
         copy_directory(&report, &whole);
         change(&report);
         let said = self.verify("");
         assert!(
-            said.code == 1 && said.err.contains(&format!("[{kind}]")),
-            "want {kind}, got {}: {}",
+            said.code == code && said.err.contains(&format!("[{kind}]")),
+            "want {code} {kind}, got {}: {}",
             said.code,
             said.err
         );
