@@ -185,6 +185,8 @@ fn others(
         "private/hot",
         "private/index",
         "private/lock",
+        // Read, and refused where it is damaged, by each start that issues certificates.
+        "private/oidc-used",
         "private/operator.sock",
         "private/pending",
         "private/pending-trust",
