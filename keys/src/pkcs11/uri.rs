@@ -70,6 +70,16 @@ fn malformed(why: impl Into<String>) -> UriError {
     UriError::Malformed(why.into())
 }
 
+/// A name is repeated only where it is one: in a slip of the keyboard it could be a value.
+fn unknown(name: &str) -> UriError {
+    let plain = name.len() <= 40 && name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
+    UriError::Unknown(if plain {
+        name.to_owned()
+    } else {
+        "…".to_owned()
+    })
+}
+
 /// Undoes the percent-encoding of a value. Which characters may stand for themselves RFC 7512
 /// lists; `more` are those of the component.
 fn decode(name: &str, value: &str, more: &[u8]) -> Result<Vec<u8>, UriError> {
@@ -182,7 +192,7 @@ impl TokenUri {
             "type" => Err(malformed("type: only a private key signs: type=private")),
             // Also where it stands in the wrong place.
             "pin-value" => Err(UriError::PinValue),
-            other => Err(UriError::Unknown(other.chars().take(40).collect())),
+            other => Err(unknown(other)),
         }
     }
 
@@ -206,7 +216,7 @@ impl TokenUri {
                 set("pin-source", &mut self.pin_source, path(name, source)?)
             }
             "pin-value" => Err(UriError::PinValue),
-            other => Err(UriError::Unknown(other.chars().take(40).collect())),
+            other => Err(unknown(other)),
         }
     }
 }

@@ -75,8 +75,15 @@ fn a_pin_is_refused_and_never_repeated() {
         assert!(!refused.to_string().contains("123456"));
     }
     // Nor where something else is wrong.
-    let refused = TokenUri::parse("pkcs11:token=a?pin-valu=123456").unwrap_err();
-    assert!(!refused.to_string().contains("123456"));
+    for uri in [
+        "pkcs11:token=a?pin-valu=123456",
+        "pkcs11:token=a?pin-value123456=",
+        "pkcs11:token=a?123456",
+        "pkcs11:id=%123456;id=1",
+    ] {
+        let refused = TokenUri::parse(uri).unwrap_err();
+        assert!(!refused.to_string().contains("123456"), "{refused}");
+    }
 }
 
 proptest! {
