@@ -19,7 +19,7 @@ use countersign_server::oidc::config::IssuerSettings;
 use countersign_server::oidc::jwks::{KeySet, MAX_KEYS};
 use countersign_server::oidc::template::Template;
 use countersign_server::oidc::token::Token;
-use keys::{PublicKey, SecretKey, low_s};
+use keys::{KeySource, PublicKey, SecretKey, low_s};
 use ledger::bundle::Bundle;
 use ledger::envelope::Envelope;
 use ledger::evidence::Evidence;
@@ -68,6 +68,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("public_key", public_key),
     ("signature", signature),
     ("secret_key", secret_key),
+    ("agent", agent),
+    ("key_source", key_source),
     ("client_policy", client_policy),
     ("token", token),
     ("contents", contents),
@@ -598,6 +600,44 @@ pub fn secret_key(data: &[u8]) {
         let again = SecretKey::from_pkcs8_der(&der).unwrap();
         assert_eq!(again.public_key(), key.public_key());
         PublicKey::from_spki_der(key.public_key().spki_der()).unwrap();
+    }
+}
+
+/// What an ssh-agent answers: a list has nothing but its keys; a signature comes out in our one form.
+pub fn agent(data: &[u8]) {
+    use keys::agent::{Fingerprint, parse_identities, parse_signature, public_key};
+    if let Ok(identities) = parse_identities(data) {
+        let bytes: usize = identities.iter().map(|i| 8 + i.blob.len()).sum();
+        assert!(5 + bytes <= data.len());
+        for identity in &identities {
+            let shown = identity.fingerprint();
+            assert_eq!(Fingerprint::parse(&shown.to_string()), Ok(shown));
+            if let Ok(key) = public_key(&identity.blob) {
+                // The fixed words, four lengths with them, and the point.
+                assert_eq!(identity.blob.len(), 104);
+                assert!(identity.blob.ends_with(&key.spki_der()[26..]));
+                assert_eq!(identity.key_type(), "ecdsa-sha2-nistp256");
+            }
+        }
+    }
+    if let Ok(der) = parse_signature(data) {
+        assert_eq!(low_s::require(&der), Ok(()));
+    }
+}
+
+/// Where a key is, as a command line says it: what is written reads back as the same, and no
+/// message repeats what could be a PIN.
+pub fn key_source(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    match KeySource::parse(text.as_ref()) {
+        Ok(source) => {
+            let written = source.to_string();
+            assert_eq!(KeySource::parse(written.as_ref()), Ok(source.clone()));
+            let prefixed = text.starts_with("pkcs11:") || text.starts_with("ssh-agent:");
+            assert_eq!(source.file().is_none(), prefixed);
+        }
+        Err(e) if text.starts_with("pkcs11:") => assert!(!e.to_string().contains("135792")),
+        Err(_) => assert!(text.starts_with("ssh-agent:")),
     }
 }
 
