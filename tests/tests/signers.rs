@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Says that something is missing, which is allowed on a developer's machine only.
 fn skipped(what: &str) {
-    let strict = std::env::var_os("COUNTERSIGN_CI").is_some_and(|v| v == "1");
+    let is = |name: &str, value: &str| std::env::var_os(name).is_some_and(|v| v == value);
+    let hopeless = what.contains("SoftHSM") && is("COUNTERSIGN_WITHOUT", "softhsm2");
+    let strict = is("COUNTERSIGN_CI", "1") && !hopeless;
     assert!(!strict, "{what}, and COUNTERSIGN_CI=1 is set");
     eprintln!("skipped: {what}");
 }
