@@ -6,17 +6,19 @@
 //! keeps. It looks at neither key usage, nor what must be critical, nor the anchor's own limits
 //! and time: those the profile here is strict about. Pure: the time is an argument.
 
+mod claims;
 mod issue;
 mod path;
 mod pem;
 mod profile;
 
+pub use claims::CLAIMS_ARC;
 pub use issue::{
     Authority, Identity, Life, make_intermediate, make_request, make_root, request_key,
 };
 pub use path::{Anchor, CertificateChain};
 pub use pem::{read_certificates, read_request, write_certificate};
-pub use profile::{CLAIMS_ARC, EndCertificate};
+pub use profile::EndCertificate;
 
 /// Largest certificate in bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 4096;

@@ -1,8 +1,7 @@
 //! Making certificates of the profile: by an authority, for a key whose holder has proved it.
 
-use super::profile::{
-    CLAIMS_ARC, ISSUER, ISSUER_RAW, Is, Parsed, claim_number, is_plain, is_raw, is_text,
-};
+use super::claims::{CLAIMS_ARC, ISSUER, ISSUER_RAW, claim_number, is_raw};
+use super::profile::{Is, Parsed, is_plain, is_text};
 use super::{Anchor, CertificateChain, CertificateError};
 use crate::digest::sha256;
 use crate::{PublicKey, Signer, random};

@@ -1,12 +1,12 @@
 //! What of X.509 we accept: one certificate by itself, whoever issued it.
 
+use super::claims::{ISSUER, ISSUER_RAW, claims};
 use super::{CertificateError, MAX_CERTIFICATE_BYTES};
 use crate::PublicKey;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
 use const_oid::db::rfc5912::ECDSA_WITH_SHA_256;
-use der::asn1::Utf8StringRef;
-use der::{Decode as _, Encode as _};
+use der::{Decode as _, Encode as _, Tag, Tagged as _};
 use std::collections::{BTreeMap, BTreeSet};
 use x509_cert::Certificate;
 use x509_cert::certificate::Version;
@@ -16,16 +16,10 @@ use x509_cert::ext::pkix::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
     SubjectAltName, SubjectKeyIdentifier,
 };
+use x509_cert::name::Name;
 
-/// The arc of the claims of Sigstore's Fulcio: `1.3.6.1.4.1.57264.1`.
-pub const CLAIMS_ARC: &str = "1.3.6.1.4.1.57264.1";
-/// The issuer claim, a DER UTF8String.
-pub(super) const ISSUER: &str = "1.3.6.1.4.1.57264.1.8";
-/// The issuer claim in its first form: the text's bytes as they are.
-pub(super) const ISSUER_RAW: &str = "1.3.6.1.4.1.57264.1.1";
-/// The last of the claims whose bytes are as they are; from the next on but one they are DER.
-const LAST_RAW: u32 = 6;
 const LONGEST_TEXT: usize = 512;
+const AUTHORITY_KEY: &str = "authorityKeyIdentifier";
 
 /// What an end certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +30,7 @@ pub struct EndCertificate {
     pub san: String,
     /// Whether the name is an e-mail address.
     pub san_is_email: bool,
-    /// OID in dotted decimal → text, of the claims under [`CLAIMS_ARC`]; the issuer among them.
+    /// OID in dotted decimal → text, of the claims under [`CLAIMS_ARC`](super::CLAIMS_ARC); the issuer among them.
     pub claims: BTreeMap<String, String>,
     /// The serial number's bytes, big-endian, without leading zero.
     pub serial: Vec<u8>,
@@ -86,9 +80,9 @@ fn wrong(what: &'static str, why: impl Into<String>) -> CertificateError {
 
 /// The extensions of one certificate, each of which is asked for by name; critical ones that
 /// nobody asked for are refused.
-struct Extensions<'a> {
-    all: BTreeMap<ObjectIdentifier, &'a Extension>,
-    known: BTreeSet<ObjectIdentifier>,
+pub(super) struct Extensions<'a> {
+    pub(super) all: BTreeMap<ObjectIdentifier, &'a Extension>,
+    pub(super) known: BTreeSet<ObjectIdentifier>,
 }
 
 impl<'a> Extensions<'a> {
@@ -96,9 +90,14 @@ impl<'a> Extensions<'a> {
         let mut all = BTreeMap::new();
         let list = certificate.tbs_certificate().extensions();
         for extension in list.into_iter().flatten() {
-            if all.insert(extension.extn_id, extension).is_some() {
-                let id = extension.extn_id.to_string();
-                return Err(CertificateError::RepeatedExtension(id));
+            // The reader takes arcs with zeroes in front, so that two numbers would read the same.
+            let id = extension.extn_id;
+            if ObjectIdentifier::new(&id.to_string()).as_ref() != Ok(&id) {
+                let why = format!("extension {id} is not numbered as DER has it");
+                return Err(CertificateError::Encoding(why));
+            }
+            if all.insert(id, extension).is_some() {
+                return Err(CertificateError::RepeatedExtension(id.to_string()));
             }
         }
         let known = BTreeSet::new();
@@ -176,6 +175,11 @@ impl Parsed {
         if tbs.issuer().is_empty() {
             return Err(CertificateError::Subject("of its issuer is empty"));
         }
+        if ![tbs.subject(), tbs.issuer()].into_iter().all(is_shown) {
+            return Err(CertificateError::Subject(
+                "or its issuer's holds what is no text without control characters",
+            ));
+        }
         let spki = tbs.subject_public_key_info().to_der().map_err(bad)?;
         let key = PublicKey::from_spki_der(&spki);
         let key = key.map_err(|e| CertificateError::Key(e.to_string()))?;
@@ -191,17 +195,19 @@ impl Parsed {
             "subjectKeyIdentifier",
         )?;
         let own = own.ok_or_else(|| wrong("subjectKeyIdentifier", "it is missing"))?;
-        let above: Option<(AuthorityKeyIdentifier, bool)> = extensions.get(
-            rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER,
-            "authorityKeyIdentifier",
-        )?;
+        let above: Option<(AuthorityKeyIdentifier, bool)> =
+            extensions.get(rfc5280::ID_CE_AUTHORITY_KEY_IDENTIFIER, AUTHORITY_KEY)?;
+        if own.1 || above.as_ref().is_some_and(|(_, critical)| *critical) {
+            return Err(wrong("key identifiers", "they must not be critical"));
+        }
         let above = match above {
             None => None,
             Some((above, _)) => {
-                let id = above.key_identifier;
-                let id = id.ok_or_else(|| {
-                    wrong("authorityKeyIdentifier", "it must have a keyIdentifier")
-                })?;
+                let wanted = || wrong(AUTHORITY_KEY, "it must be a keyIdentifier and nothing else");
+                // Nobody would compare what else it can say of the authority's certificate.
+                let named = above.authority_cert_issuer.is_some()
+                    || above.authority_cert_serial_number.is_some();
+                let id = above.key_identifier.filter(|_| !named).ok_or_else(wanted)?;
                 Some(id.as_bytes().to_vec())
             }
         };
@@ -235,7 +241,11 @@ impl Parsed {
                 ));
             }
             if parsed.issuers_key_identifier.is_none() {
-                return Err(wrong("authorityKeyIdentifier", "it is missing"));
+                return Err(wrong(AUTHORITY_KEY, "it is missing"));
+            }
+            if constraints.is_some_and(|(c, _)| c.path_len_constraint.is_some()) {
+                let why = "an end certificate has no path length";
+                return Err(wrong("basicConstraints", why));
             }
             end_extensions(&usage, purposes)?;
             let (san, san_is_email) = name(&mut extensions)?;
@@ -348,6 +358,20 @@ fn name(extensions: &mut Extensions<'_>) -> Result<(String, bool), CertificateEr
     Ok((text.to_owned(), email))
 }
 
+/// Whether a subject's parts are texts that a person can be shown.
+fn is_shown(name: &Name) -> bool {
+    name.iter().all(|part| {
+        let value = &part.value;
+        let text = match value.tag() {
+            Tag::Utf8String | Tag::PrintableString | Tag::Ia5String => {
+                std::str::from_utf8(value.value()).ok()
+            }
+            _ => None,
+        };
+        text.is_some_and(is_text)
+    })
+}
+
 /// Printable ASCII without spaces: what looks like another character is none of these.
 pub(super) fn is_plain(text: &str) -> bool {
     (1..=LONGEST_TEXT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
@@ -356,51 +380,4 @@ pub(super) fn is_plain(text: &str) -> bool {
 /// A claim's text: what a person can be shown.
 pub(super) fn is_text(text: &str) -> bool {
     (1..=LONGEST_TEXT).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
-fn claims(extensions: &mut Extensions<'_>) -> Result<BTreeMap<String, String>, CertificateError> {
-    let bad = |id: &str, why: &str| CertificateError::Claim(format!("{id} {why}"));
-    let mut claims = BTreeMap::new();
-    for (oid, extension) in &extensions.all {
-        let id = oid.to_string();
-        let Some(number) = claim_number(&id) else {
-            continue;
-        };
-        let bytes = extension.extn_value.as_bytes();
-        let text = if number <= LAST_RAW {
-            std::str::from_utf8(bytes).ok()
-        } else {
-            Utf8StringRef::from_der(bytes).ok().map(|t| t.as_str())
-        };
-        let text = text.filter(|text| is_text(text));
-        let text = text.ok_or_else(|| bad(&id, "is no text of 1 to 512 bytes"))?;
-        extensions.known.insert(*oid);
-        claims.insert(id, text.to_owned());
-    }
-    match (claims.get(ISSUER), claims.get(ISSUER_RAW)) {
-        (None, None) => Err(bad(ISSUER, "(issuer) is missing")),
-        (Some(a), Some(b)) if a != b => {
-            Err(bad(ISSUER, "and its first form say different issuers"))
-        }
-        (a, b) => match a.or(b) {
-            Some(issuer) if is_plain(issuer) => Ok(claims),
-            _ => Err(bad(
-                ISSUER,
-                "(issuer) is not printable ASCII without spaces",
-            )),
-        },
-    }
-}
-
-/// The last number of a claim's OID. 7 is another certificate's name, and no claim.
-pub(super) fn claim_number(id: &str) -> Option<u32> {
-    let rest = id.strip_prefix(CLAIMS_ARC)?.strip_prefix('.')?;
-    rest.parse()
-        .ok()
-        .filter(|n| (1..=255).contains(n) && *n != 7)
-}
-
-/// Whether a claim's bytes are the text as it is, not DER.
-pub(super) fn is_raw(number: u32) -> bool {
-    number <= LAST_RAW
 }
