@@ -8,6 +8,10 @@
 // A target reports by panicking: that is its interface.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod certificate;
+
+pub use certificate::certificate;
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -70,6 +74,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("secret_key", secret_key),
     ("agent", agent),
     ("key_source", key_source),
+    ("certificate", certificate),
     ("client_policy", client_policy),
     ("token", token),
     ("contents", contents),

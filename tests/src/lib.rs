@@ -5,6 +5,7 @@
 pub mod archives;
 pub mod attacks;
 pub mod bench;
+pub mod certificates;
 pub mod fill;
 pub mod fuzz;
 pub mod hostile;
