@@ -4,7 +4,6 @@
 use crate::policy::Policy;
 use crate::refused::{Refused, same};
 use crate::when::time;
-use keys::certificate::CertificateChain;
 use ledger::bundle::Included;
 use tlog::checkpoint::Checkpoint;
 use tlog::note::{Note, NoteError};
@@ -153,21 +152,17 @@ pub(crate) fn leaf_time(time: u64, first_public: Option<u64>) -> Result<(), Refu
     }
 }
 
-/// What a certificate vouches for was public while it was valid, or soon after: the log's word for
-/// when it logged the release is not enough, since the key of a certificate that has ended may be
-/// anybody's. Without witnesses nobody says when it was public.
-pub(crate) fn certificate_time(
-    chain: &CertificateChain,
-    first_public: Option<u64>,
-) -> Result<(), Refused> {
-    let end = chain.not_after();
+/// What a certificate vouches for was public while every certificate on its path was valid, up to
+/// `end`, or soon after: the log's word for when it logged the release is not enough, since the key of a
+/// certificate, or of an authority, that has ended may be anybody's. Without witnesses nobody says when it was public.
+pub(crate) fn certificate_time(end: u64, first_public: Option<u64>) -> Result<(), Refused> {
     match first_public {
         None => Err(Refused::Time(
             "signed with a certificate, and no witness says when it was public: the policy must want witnesses".into(),
         )),
         Some(public) if public > end.saturating_add(CERTIFICATE_SECONDS) => {
             Err(Refused::Time(format!(
-                "the certificate ended at {}, witnesses saw the release at {}: more than {CERTIFICATE_SECONDS} s later",
+                "the certificate, or an authority's above it, ended at {}, witnesses saw the release at {}: more than {CERTIFICATE_SECONDS} s later",
                 time(end),
                 time(public)
             )))

@@ -89,9 +89,10 @@ pub fn verify_statement(
         pin,
     };
     let authority = said.authorised(&bundle.head.state)?;
-    if let Some(certificates) = &leaf.envelope.chain {
+    let until = chain.certified_until(said.index, &leaf.envelope, leaf.time)?;
+    if let Some(until) = until {
         let public = first_public.and_then(|v| v.first_time(policy));
-        certificate_time(certificates, public)?;
+        certificate_time(until, public)?;
     }
     let size = view.checkpoint.size;
     let remembered = memory.projects.get(&hex32(pin));

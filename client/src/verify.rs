@@ -138,11 +138,9 @@ pub fn verify(
     };
     let view_time = view.view_time(policy);
     step!("leaf-time", leaf_time(entry.time, first_public));
-    if let Some(certificates) = &entry.envelope.chain {
-        step!(
-            "certificate-time",
-            certificate_time(certificates, first_public)
-        );
+    let until = chain.certified_until(index, &entry.envelope, entry.time)?;
+    if let Some(until) = until {
+        step!("certificate-time", certificate_time(until, first_public));
     }
     let (min, max) = (
         policy.min_age_of(wanted.project),

@@ -33,6 +33,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::until(T + 1_000_000)
+    }
+
+    /// With an issuer that is valid until then.
+    fn until(issuer_ends: u64) -> Self {
         let (root, between) = (
             SecretKey::generate().unwrap(),
             SecretKey::generate().unwrap(),
@@ -42,6 +47,10 @@ impl Scene {
             until: T + 1_000_000,
         };
         let anchor = Anchor::parse(&make_root(&root, "root", life).unwrap()).unwrap();
+        let life = Life {
+            until: issuer_ends,
+            ..life
+        };
         let own = make_intermediate(&root, &anchor, between.public_key(), "one", life).unwrap();
         Self {
             liar: Liar::new(),
@@ -130,6 +139,21 @@ fn a_release_that_became_public_after_its_certificate_s_end_is_refused() {
     assert_eq!(public(END + 300), "verified");
     assert_eq!(public(END + 301), "time");
     assert_eq!(public(END + 1_000_000), "time");
+}
+
+/// An issuer that has ended, or whose key is found then, certifies for a time that is to come, and the
+/// log dates the release back into the issuer's time.
+#[test]
+fn a_release_that_became_public_after_its_issuer_s_end_is_refused() {
+    let scene = Scene::until(T + 200);
+    let public = |first_signed_at| {
+        scene.kind(&Plan {
+            first_signed_at,
+            ..scene.plan()
+        })
+    };
+    assert_eq!(public(T + 500), "verified");
+    assert_eq!(public(T + 501), "time");
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub use profile::EndCertificate;
 
 /// Largest certificate in bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 4096;
+/// Longest that an end certificate is valid, in seconds: 25 hours, a day and what clocks differ.
+pub const MAX_LIFE: u64 = 90_000;
 /// Most certificates in a chain, without the anchor.
 pub const MAX_CHAIN: usize = 4;
 
@@ -50,6 +52,9 @@ pub enum CertificateError {
     /// A serial number that is 0, negative or longer than 20 bytes.
     #[error("the serial number must be positive and at most 20 bytes")]
     Serial,
+    /// An end certificate that is valid for longer than a key should live that was made for one job.
+    #[error("valid for {0} s, and an end certificate is for at most {MAX_LIFE} s")]
+    Life(u64),
     /// It ends before it begins.
     #[error("its validity ends before it begins")]
     Validity,
@@ -141,6 +146,7 @@ impl CertificateError {
             Self::Algorithm => "certificate-algorithm",
             Self::Key(_) => "certificate-key",
             Self::Serial => "certificate-serial",
+            Self::Life(_) => "certificate-life",
             Self::Validity => "certificate-validity",
             Self::Subject(_) => "certificate-subject",
             Self::RepeatedExtension(_) => "certificate-repeated-extension",

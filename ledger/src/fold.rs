@@ -20,6 +20,7 @@ use crate::statement::{
     content,
 };
 use crate::{Hash, hex32, sha256};
+use keys::certificate::Anchor;
 use keys::{KeyId, PublicKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,7 +39,7 @@ pub use chain::{
 pub use project::ProjectState;
 pub use refusal::Refusal;
 pub use saved::{SavedError, SavedProject, Standing};
-pub use vouched::{Targets, vouched as vouched_targets};
+pub use vouched::{Targets, Vouched, vouched};
 
 /// The state of all projects after the first `size` leaves.
 #[derive(Debug, Clone)]
@@ -52,8 +53,9 @@ pub struct Fold {
     names: BTreeMap<String, Hash>,
     /// Prefixes that a project has, or has had: nobody else ever gets them.
     prefixes: BTreeMap<String, Hash>,
-    /// Projects that list authorities, or have listed some.
-    certified: BTreeSet<Hash>,
+    /// Anchors by the hash of their certificate, and the projects that list each, or have listed it:
+    /// a certificate is judged once for each anchor, however many projects there are.
+    certified: BTreeMap<Hash, (Anchor, BTreeSet<Hash>)>,
     releases: Releases,
     map: PrefixTree,
     /// Projects whose place in `map` is not up to date.
@@ -72,7 +74,7 @@ impl Fold {
             statements: BTreeMap::new(),
             names: BTreeMap::new(),
             prefixes: BTreeMap::new(),
-            certified: BTreeSet::new(),
+            certified: BTreeMap::new(),
             releases: Releases::default(),
             map: PrefixTree::new(),
             touched: BTreeSet::new(),
@@ -211,11 +213,22 @@ impl Fold {
     }
 
     fn certified_for(&self, c: &CertificateLeaf) -> Vec<Hash> {
-        let counts = |id: &&Hash| {
-            let v = self.projects.get(*id).map(|p| &p.current().project);
-            v.is_some_and(|p| vouched::vouched(p, &c.chain, c.time).is_ok())
-        };
-        self.certified.iter().filter(counts).copied().collect()
+        let mut about = BTreeSet::new();
+        for (hash, (anchor, projects)) in &self.certified {
+            if c.chain.verify(anchor, c.time).is_err() {
+                continue;
+            }
+            let counts = |id: &&Hash| {
+                let current = self.projects.get(*id).map(|p| &p.current().project);
+                let mut authorities = current.into_iter().flat_map(|p| &p.authorities);
+                authorities.any(|a| {
+                    let mut identities = a.identities.iter();
+                    a.anchor.hash() == *hash && identities.any(|i| i.matches(c.chain.end()))
+                })
+            };
+            about.extend(projects.iter().filter(counts).copied());
+        }
+        about.into_iter().collect()
     }
 
     /// The project of which the statement of this PAE hash is a version.
@@ -532,7 +545,9 @@ impl Fold {
         };
         let signers: Box<[Targets]> = match &release.signed {
             Signed::Keys(keys) => keys.iter().map(|k| [Target::key(k)].into()).collect(),
-            Signed::Certified(chain, time) => [vouched::vouched(&v.project, chain, *time)?].into(),
+            Signed::Certified(chain, time) => {
+                [vouched::vouched(&v.project, chain, *time)?.targets].into()
+            }
         };
         let threshold = v.project.release_threshold;
         Ok(project.is_void(&signers, release.index, threshold))
@@ -758,8 +773,10 @@ impl Fold {
         for prefix in &p.purl_prefixes {
             self.prefixes.insert(prefix.clone(), id);
         }
-        if !p.authorities.is_empty() {
-            self.certified.insert(id);
+        for authority in &p.authorities {
+            let fresh = || (authority.anchor.clone(), BTreeSet::new());
+            let place = self.certified.entry(authority.anchor.hash());
+            place.or_insert_with(fresh).1.insert(id);
         }
         let statement = s.envelope.pae_hash();
         match self.projects.get_mut(&id) {

@@ -604,3 +604,81 @@ fn a_project_has_keys_or_authorities_and_they_are_sets() {
     };
     assert_eq!(p, w.project);
 }
+
+/// Whoever carries a statement of the roots to the log could add a chain to it: the signature would
+/// then stand on what they chose, and fall with it.
+#[test]
+fn a_root_s_statement_has_no_chain_whoever_adds_one() {
+    let mut w = World::new();
+    let release = w.release("1", None);
+    w.say(&release, NOW).unwrap();
+    let withdrawal = |what: Withdrawn| Withdrawal {
+        project: w.id,
+        what,
+        reason: "crashes".into(),
+        successor: None,
+    };
+    let of_release = withdrawal(Withdrawn::Release(release.pae_hash()));
+    let of_release = of_release.to_payload(&[artifact("a")]).unwrap();
+    let of_prefix = withdrawal(Withdrawn::Prefix("pkg:generic/acme".into()));
+    let of_prefix = of_prefix.to_payload(&[]).unwrap();
+    for payload in [of_release, of_prefix] {
+        let bare = Envelope::sign(payload, &[&w.root]).unwrap();
+        // The project's own authority, and one that anybody makes.
+        for ca in [&w.ca, &Ca::new()] {
+            let chain = ca.issue(&w.root, SAN, TOKENS, "acme/tool");
+            let said = bare.clone().with_chain(chain).unwrap();
+            let refused = w.fold.check_logged(&at(&said, NOW), None).unwrap_err();
+            assert_eq!(refused.kind(), "unwanted-certificate");
+        }
+        w.say(&bare, NOW).unwrap();
+    }
+    // What stands is not undone by whatever is revoked of certificates.
+    let before = w.fold.state(&w.id).unwrap().withdrawn;
+    w.revoke(Target::Authority([9; 32]), Some(0)).unwrap();
+    assert_eq!(w.fold.state(&w.id).unwrap().withdrawn, before);
+}
+
+#[test]
+fn what_a_key_signed_with_a_certificate_stands_when_it_is_listed_later() {
+    let mut w = World::new();
+    let k = key();
+    let said = w.with(w.ca.issue(&k, SAN, TOKENS, "acme/tool"), &k);
+    let index = w.say(&said, NOW).unwrap();
+    let next = Project {
+        version: 2,
+        previous: Some(w.id),
+        authorities: Vec::new(),
+        release_keys: vec![k.public_key().clone()],
+        max_key_age: None,
+        ..w.project.clone()
+    };
+    let next = Envelope::sign(next.to_payload().unwrap(), &[&w.root, &k]).unwrap();
+    w.say(&next, NOW).unwrap();
+    // As a verifier asks, who knows all versions.
+    let Body::Release(r) = Statement::parse(&said.payload).unwrap().body else {
+        panic!()
+    };
+    let chain = &w.fold.project(&w.id).unwrap().chain;
+    let kind = |index| {
+        let judged = chain.check_release(&said, &r, (index, NOW), &|_| false);
+        judged.map_err(|e| e.kind())
+    };
+    assert_eq!(kind(index), Ok(()));
+    assert_eq!(kind(w.fold.size()), Err("key-changed-role"));
+    assert_eq!(
+        chain.certified_until(index, &said, NOW),
+        Ok(Some(NOW + 600))
+    );
+}
+
+#[test]
+fn a_certificate_is_about_a_project_that_has_revoked_its_identity_too() {
+    let mut w = World::new();
+    w.revoke(Target::Identity(identity().hash().unwrap()), None)
+        .unwrap();
+    let chain = w.ca.issue(&key(), SAN, TOKENS, "acme/tool");
+    let leaf = Leaf::Certificate(Box::new(CertificateLeaf { chain, time: NOW }));
+    w.fold.apply(&leaf).unwrap();
+    assert_eq!(w.fold.about(&leaf), [w.id]);
+}

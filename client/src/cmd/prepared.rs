@@ -24,6 +24,7 @@ use crate::refused::{Refused, differ};
 use crate::verify::{Artifact, Verdict, Wanted};
 use ledger::Hash;
 use ledger::bundle::{Bundle, MAX_BUNDLE_BYTES};
+use ledger::leaf::Leaf;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -159,7 +160,8 @@ impl<'a> Prepared<'a> {
         let (mut bundle_bytes, mut bundle) = from_log(&fetcher, &policy, release)?;
         // The log's begins at its last checkpoint. Since when the release is public is shown by the
         // one that was made then; what it lacks of the newest view it is given as any other.
-        if policy.min_age_of(&project).is_some()
+        let certified = matches!(Leaf::parse(&bundle.entry.leaf), Ok(Leaf::Statement(s)) if s.envelope.chain.is_some());
+        if (certified || policy.min_age_of(&project).is_some())
             && let Ok(bytes) = fetcher.get_bytes(&beside(&url), MAX_BUNDLE_BYTES)
             && let Ok(own) = Bundle::parse(&bytes)
             && (own.entry.index, &own.entry.leaf) == (bundle.entry.index, &bundle.entry.leaf)

@@ -5,6 +5,7 @@ use super::{CertificateError, EndCertificate, MAX_CHAIN};
 use crate::PublicKey;
 use crate::digest::sha256;
 use rustls_pki_types::{CertificateDer, UnixTime};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,7 +16,7 @@ const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
 
 /// A trust anchor: an authority's certificate, as a project lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anchor(Box<Parsed>);
+pub struct Anchor(Box<Parsed>, [u8; 32]);
 
 impl Anchor {
     /// Reads an authority's certificate of the profile. That it is signed by itself, or by whom,
@@ -26,7 +27,7 @@ impl Anchor {
     pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
         let parsed = Parsed::read(der)?;
         match parsed.is {
-            Is::Authority { .. } => Ok(Self(Box::new(parsed))),
+            Is::Authority { .. } => Ok(Self(Box::new(parsed), sha256(der))),
             Is::End(_) => Err(CertificateError::NotAuthority),
         }
     }
@@ -35,6 +36,12 @@ impl Anchor {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.0.der
+    }
+
+    /// SHA-256 of the certificate.
+    #[must_use]
+    pub fn hash(&self) -> [u8; 32] {
+        self.1
     }
 
     /// The authority's key.
@@ -74,10 +81,12 @@ impl Anchor {
 /// What was found of one anchor, so that its signatures are checked once, by whomever. It is no
 /// part of the value.
 #[derive(Clone, Default)]
-struct Memo(Arc<Mutex<Option<Found>>>);
+struct Memo(Arc<Mutex<BTreeMap<[u8; 32], Found>>>);
 
-/// The anchor's hash, and whether the path to it is valid at some time.
-type Found = ([u8; 32], Result<(), CertificateError>);
+/// Whether the path to an anchor, which is known by its hash, is valid at some time.
+type Found = Result<(), CertificateError>;
+/// Anchors at most of which that is remembered.
+const MOST_FOUND: usize = 64;
 
 impl PartialEq for Memo {
     fn eq(&self, _: &Self) -> bool {
@@ -153,6 +162,13 @@ impl CertificateChain {
         self.end.not_after
     }
 
+    /// The last second at which every certificate of the path is valid, `anchor` included; Unix time.
+    #[must_use]
+    pub fn valid_until(&self, anchor: &Anchor) -> u64 {
+        let path = self.all.iter().chain(std::iter::once(&*anchor.0));
+        path.map(|c| c.not_after).min().unwrap_or_default()
+    }
+
     /// SHA-256 of the SubjectPublicKeyInfo of every authority on the path, the anchor's last.
     pub fn authorities<'a>(&'a self, anchor: &'a Anchor) -> impl Iterator<Item = [u8; 32]> + 'a {
         let between = self.all.iter().skip(1).map(|c| c.key.id().0);
@@ -193,13 +209,14 @@ impl CertificateChain {
 
     /// Signatures, usages and constraints, at a time when all of it was valid.
     fn whole(&self, anchor: &Anchor) -> Result<(), CertificateError> {
-        let key = sha256(&anchor.0.der);
         let mut memo = self.memo.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = memo.as_ref().filter(|(known, _)| *known == key) {
+        if let Some(found) = memo.get(&anchor.1) {
             return found.clone();
         }
         let found = self.path(anchor);
-        *memo = Some((key, found.clone()));
+        if memo.len() < MOST_FOUND {
+            memo.insert(anchor.1, found.clone());
+        }
         found
     }
 

@@ -1,7 +1,7 @@
 //! What of X.509 we accept: one certificate by itself, whoever issued it.
 
 use super::claims::{ISSUER, ISSUER_RAW, claims};
-use super::{CertificateError, MAX_CERTIFICATE_BYTES};
+use super::{CertificateError, MAX_CERTIFICATE_BYTES, MAX_LIFE};
 use crate::PublicKey;
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
@@ -246,6 +246,10 @@ impl Parsed {
             if constraints.is_some_and(|(c, _)| c.path_len_constraint.is_some()) {
                 let why = "an end certificate has no path length";
                 return Err(wrong("basicConstraints", why));
+            }
+            let life = not_after.saturating_sub(not_before);
+            if life > MAX_LIFE {
+                return Err(CertificateError::Life(life));
             }
             end_extensions(&usage, purposes)?;
             let (san, san_is_email) = name(&mut extensions)?;

@@ -233,6 +233,18 @@ fn a_name_that_is_none_of_the_profile_is_not_issued() {
 }
 
 #[test]
+fn an_end_certificate_lives_for_a_day_at_most() {
+    let w = world();
+    let key = SecretKey::generate().unwrap();
+    let issue = |seconds| {
+        w.authority
+            .issue(key.public_key(), &identity(), life(NOW, NOW + seconds))
+    };
+    assert!(issue(MAX_LIFE).is_ok());
+    assert_eq!(issue(MAX_LIFE + 1).unwrap_err().kind(), "certificate-life");
+}
+
+#[test]
 fn a_request_proves_that_its_sender_has_the_key() {
     let key = SecretKey::generate().unwrap();
     let request = make_request(&key).unwrap();

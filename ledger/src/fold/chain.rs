@@ -281,7 +281,10 @@ impl Chain {
         let p = &v.project;
         let (keys, threshold, want) = match (role, &envelope.chain) {
             (Role::Release, Some(_)) => return self.may_certified(v, (envelope, time), revoked),
-            (Role::Root, _) => (
+            // A root needs nobody to vouch for it. Whoever carries a root's statement to the log could
+            // add a chain to it, and its signature would then stand on what they chose.
+            (Role::Root, Some(_)) => return Err(Refusal::UnwantedCertificate),
+            (Role::Root, None) => (
                 &p.roots,
                 p.root_threshold,
                 "this is signed by root keys of its project",
@@ -308,23 +311,41 @@ impl Chain {
         (envelope, time): (&Envelope, u64),
         revoked: IsRevoked<'_>,
     ) -> Result<(), Refusal> {
-        // A key of the project stays what it was listed as: no certificate makes it another.
+        // A key of the project stays what it was listed as: no certificate makes it another. What is
+        // listed after this was said changes nothing of it.
         for key in signers(envelope) {
-            if let Some(listed) = self.listed(&key) {
+            let until = self.versions().take_while(|before| before.index <= v.index);
+            let mut listed = until.flat_map(|before| roles(&before.project));
+            if let Some((_, role)) = listed.find(|(k, _)| k.id() == key) {
                 return Err(Refusal::OtherRole {
                     key: key.to_string(),
-                    was: listed.role.word(),
+                    was: role.word(),
                 });
             }
         }
         let chain = envelope.chain.as_ref();
         let chain = chain.ok_or(Refusal::UnwantedCertificate)?;
-        match vouched(&v.project, chain, time)?
-            .iter()
-            .find(|t| revoked(t))
-        {
+        let vouched = vouched(&v.project, chain, time)?;
+        match vouched.targets.iter().find(|t| revoked(t)) {
             Some(target) => Err(Refusal::RevokedTarget(target.to_string())),
             None => Ok(()),
+        }
+    }
+
+    /// The last second at which every certificate was valid by which a leaf at `index`, which was
+    /// accepted there, counts; `None` of one that keys have signed.
+    ///
+    /// # Errors
+    /// [`Refusal`], where its certificate did not count there.
+    pub fn certified_until(
+        &self,
+        index: u64,
+        envelope: &Envelope,
+        time: u64,
+    ) -> Result<Option<u64>, Refusal> {
+        match (self.at(index), &envelope.chain) {
+            (Some(v), Some(chain)) => Ok(Some(vouched(&v.project, chain, time)?.until)),
+            _ => Ok(None),
         }
     }
 

@@ -178,8 +178,11 @@ impl ProjectState {
 
     fn withdraw(&mut self, index: u64, s: &StatementLeaf, w: &Withdrawal) {
         let project = &self.current().project;
-        // One whose certificate does not count was not accepted; if it were, it would be void.
-        let by = super::vouched::targets(project, &s.envelope, s.time).unwrap_or_default();
+        // One whose certificate does not count was not accepted, and counts by its key if it was.
+        let by = super::vouched::targets(project, &s.envelope, s.time).unwrap_or_else(|_| {
+            let keys = signers(&s.envelope);
+            keys.map(|key| [Target::key(&key)].into()).collect()
+        });
         let is_root = |key: KeyId| self.listed(&key).is_some_and(|l| l.role == Role::Root);
         let threshold = if signers(&s.envelope).all(is_root) {
             project.root_threshold

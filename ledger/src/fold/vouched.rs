@@ -18,11 +18,21 @@ pub type Targets = Box<[Target]>;
 /// As [`vouched`], where the envelope has a certificate.
 pub fn targets(p: &Project, envelope: &Envelope, time: u64) -> Result<Box<[Targets]>, Refusal> {
     match &envelope.chain {
-        Some(chain) => Ok([vouched(p, chain, time)?].into()),
+        Some(chain) => Ok([vouched(p, chain, time)?.targets].into()),
         None => Ok(signers(envelope)
             .map(|key| [Target::key(&key)].into())
             .collect()),
     }
+}
+
+/// What stands behind a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vouched {
+    /// All that must not be revoked.
+    pub targets: Targets,
+    /// The last second, in Unix time, at which every certificate on the paths is valid, each anchor's
+    /// included.
+    pub until: u64,
 }
 
 /// Whether an authority of `p` vouches for the end certificate at `time`, for an identity that
@@ -31,11 +41,12 @@ pub fn targets(p: &Project, envelope: &Envelope, time: u64) -> Result<Box<[Targe
 ///
 /// # Errors
 /// [`Refusal::UnwantedCertificate`], [`Refusal::Certificate`], [`Refusal::OtherIdentity`].
-pub fn vouched(p: &Project, chain: &CertificateChain, time: u64) -> Result<Targets, Refusal> {
+pub fn vouched(p: &Project, chain: &CertificateChain, time: u64) -> Result<Vouched, Refusal> {
     if p.authorities.is_empty() {
         return Err(Refusal::UnwantedCertificate);
     }
     let (mut targets, mut listed, mut refused) = (Vec::new(), false, None);
+    let mut until = u64::MAX;
     for authority in &p.authorities {
         match chain.verify(&authority.anchor, time) {
             Ok(()) => listed = true,
@@ -58,6 +69,7 @@ pub fn vouched(p: &Project, chain: &CertificateChain, time: u64) -> Result<Targe
             identities.push(Target::Identity(hash));
         }
         if !identities.is_empty() {
+            until = until.min(chain.valid_until(&authority.anchor));
             let authorities = chain.authorities(&authority.anchor);
             targets.extend(authorities.map(Target::Authority));
             targets.append(&mut identities);
@@ -71,7 +83,8 @@ pub fn vouched(p: &Project, chain: &CertificateChain, time: u64) -> Result<Targe
     }
     targets.sort_unstable();
     targets.dedup();
-    Ok(targets.into())
+    let targets = targets.into();
+    Ok(Vouched { targets, until })
 }
 
 fn other_identity(p: &Project, end: &EndCertificate) -> Refusal {

@@ -7,7 +7,7 @@ use super::show::Opened;
 use crate::cmd::common::time;
 use crate::cmd::complete::Complete;
 use crate::fail::Fail;
-use ledger::fold::{ProjectState, vouched_targets};
+use ledger::fold::{ProjectState, Vouched, vouched};
 use ledger::leaf::Leaf;
 use ledger::state::Revoked;
 use ledger::statement::{Identity, Target};
@@ -53,6 +53,16 @@ impl Voucher {
             (None, None, None) => "below",
             (None, None, Some(_)) => "in force",
         }
+    }
+
+    /// Whether it is an identity of a platform on which the name alone is anybody's who calls the
+    /// workflow.
+    fn names_no_repository(&self) -> bool {
+        let field = |name: &str| self.own.iter().find(|(n, _)| *n == name).map(|(_, v)| v);
+        let github = field("issuer").and_then(Value::as_str);
+        let github = github.is_some_and(|issuer| issuer.starts_with(GITHUB));
+        let has = |oid: &str| field("claims").is_some_and(|c| c.get(oid).is_some());
+        github && !has(REPOSITORY) && !has(REPOSITORY_ID)
     }
 
     pub(super) fn in_force(&self) -> bool {
@@ -238,6 +248,12 @@ fn of_identity(target: Target, identity: &Identity, at: At) -> Voucher {
     }
 }
 
+/// The claims that name the repository whose job it was, by its address and by its number.
+const REPOSITORY: &str = "1.3.6.1.4.1.57264.1.12";
+const REPOSITORY_ID: &str = "1.3.6.1.4.1.57264.1.15";
+/// Where a workflow's name says whose workflow it is, and not whose job.
+const GITHUB: &str = "https://token.actions.githubusercontent.com";
+
 /// What was signed under each, and which certificates were logged.
 fn read(rows: &mut Vec<Voucher>, complete: &Complete, known: &ProjectState) {
     let mut signed = BTreeSet::new();
@@ -266,7 +282,9 @@ fn read(rows: &mut Vec<Voucher>, complete: &Complete, known: &ProjectState) {
             continue;
         };
         let used = signed.contains(&c.chain.end().key.id());
-        let targets = vouched_targets(&v.project, &c.chain, c.time).unwrap_or_default();
+        let Ok(Vouched { targets, .. }) = vouched(&v.project, &c.chain, c.time) else {
+            continue;
+        };
         for row in rows.iter_mut().filter(|r| targets.contains(&r.target)) {
             row.certificates += 1;
             row.unused_certificates += u64::from(!used);
@@ -337,6 +355,15 @@ pub(super) fn findings(row: &Voucher, now: u64, mut add: impl FnMut(&'static str
             "wide-identity",
             format!(
                 "{} takes in more than one repository: name it, with a claim or a longer path",
+                row.called
+            ),
+        );
+    }
+    if row.in_force() && row.names_no_repository() {
+        add(
+            "no-repository-claim",
+            format!(
+                "{} is the name of a workflow that any repository may call: list the repository too, by the claim {REPOSITORY} or {REPOSITORY_ID}",
                 row.called
             ),
         );
