@@ -460,8 +460,6 @@ fn keys_of_a_token_are_a_projects_roots() {
     };
     let file = from(module(Vec::new()));
     assert_eq!(file.id(&format!("{by_id} --passphrase-file pin")), ids[1]);
-    let passphrase = from(module(vec![("COUNTERSIGN_PASSPHRASE", "135792".into())]));
-    assert_eq!(passphrase.id(by_id), ids[1]);
     let elsewhere = from(hsm.env.clone());
     elsewhere.refused("no-pkcs11-module", &format!("keys show {by_id}"));
     let mut relative = hsm.env.clone();

@@ -1,8 +1,10 @@
 //! The file that says whose certificates may release for a project (docs/certificates.md).
 
 use crate::fail::Fail;
+use crate::when::time;
 use keys::certificate::{Anchor, CertificateChain, read_certificates};
-use ledger::statement::{Authority, Identity};
+use ledger::hex32;
+use ledger::statement::{Authority, Identity, Project};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -69,6 +71,24 @@ pub(crate) fn read_authorities(path: &Path) -> Result<Vec<Authority>, Fail> {
         });
     }
     Ok(authorities)
+}
+
+/// Whose certificates a project lists, for whoever signs that: a line an identity, with the authority's key
+/// and its very certificate, since another one of that key may live longer or allow more.
+pub(crate) fn listed(p: &Project) -> Vec<String> {
+    let each = p.authorities.iter().flat_map(|a| {
+        let (key, certificate) = (hex32(&a.hash()), hex32(&a.anchor.hash()));
+        let until = time(a.anchor.validity().1);
+        a.identities.iter().map(move |i| {
+            let claims = i.claims.iter();
+            let claims: String = claims.map(|(oid, text)| format!(", {oid} {text}")).collect();
+            format!(
+                "authority {key} (certificate {certificate}, until {until}) for {} attested by {}{claims}",
+                i.san, i.issuer
+            )
+        })
+    });
+    each.collect()
 }
 
 /// Reads an authority's certificate, PEM or DER.

@@ -174,12 +174,17 @@ fn init(args: &InitArgs) -> Result<(), Fail> {
         .hint("choose another directory, or `countersign ca rotate` for a new issuer"));
     }
     let own = &args.issuer;
-    let issuer = issuer(key.as_ref(), &anchor, &args.out, (own, &args.passphrase))?;
+    let issuer = issuer(
+        key.as_ref(),
+        &anchor,
+        &args.out,
+        (own, &args.passphrase, &args.root_key),
+    )?;
     write_atomic(&path, pem(&root)?.as_bytes())?;
     said("founded", &args.out, &anchor, &issuer, args.json);
     if !args.json {
         eprintln!(
-            "list it in a project by a file such as this one, with `countersign project init|update --authorities FILE`:\n\n[[authority]]\ncertificate = \"{}\"\n[[authority.identity]]\nissuer = \"https://token.actions.githubusercontent.com\"\nsan = \"https://github.com/OWNER/REPOSITORY/.github/workflows/release.yml@refs/tags/*\"\n",
+            "list it in a project by a file such as this one, with `countersign project init|update --authorities FILE`:\n\n[[authority]]\ncertificate = \"{}\"\n[[authority.identity]]\nissuer = \"https://token.actions.githubusercontent.com\"\nsan = \"https://github.com/OWNER/REPOSITORY/.github/workflows/release.yml@refs/tags/*\"\nclaims = {{ \"1.3.6.1.4.1.57264.1.12\" = \"https://github.com/OWNER/REPOSITORY\" }}\n",
             ROOT
         );
     }
@@ -196,7 +201,7 @@ fn issuer(
     root_key: &dyn Signer,
     root: &Anchor,
     dir: &Path,
-    (args, passphrase): (&IssuerArgs, &PassphraseArgs),
+    (args, passphrase, root_is): (&IssuerArgs, &PassphraseArgs, &KeySource),
 ) -> Result<Issuer, Fail> {
     let key = SecretKey::generate().map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
     let public = key.public_key().clone();
@@ -218,6 +223,14 @@ fn issuer(
     let source = match &args.issuer_passphrase_file {
         _ if args.unencrypted => Passphrase::None,
         Some(path) => Passphrase::File(path.clone()),
+        // Whoever has the file could find out a PIN by trying.
+        None if !matches!(root_is, KeySource::File(_)) && passphrase.passphrase_file.is_some() => {
+            return Err(Fail::usage(
+                "no-issuer-passphrase",
+                "the root's PIN is no passphrase for the issuer's key file",
+            )
+            .hint("give --issuer-passphrase-file FILE, or --unencrypted"));
+        }
         None => passphrase.source(),
     };
     write_secret(&dir.join(ISSUER_KEY), &AnySecret::P256(key), &source)
@@ -251,7 +264,7 @@ fn rotate(args: &RotateArgs) -> Result<(), Fail> {
         key.as_ref(),
         &root,
         fresh.path(),
-        (&args.issuer, &args.passphrase),
+        (&args.issuer, &args.passphrase, &args.root_key),
     )?;
     let mark: String = hex32(&old.key_hash()).chars().take(16).collect();
     for name in [ISSUER, ISSUER_KEY] {

@@ -53,12 +53,14 @@ impl PassphraseArgs {
     /// The same for keys of every kind. A token's PIN has a variable of its own, since a
     /// passphrase that is tried as a PIN brings the token nearer to being locked.
     pub(crate) fn unlock(&self) -> Unlock {
-        let pin = std::env::var_os("COUNTERSIGN_PIN").map(|_| "COUNTERSIGN_PIN".into());
+        let pin = std::env::var_os("COUNTERSIGN_PIN").is_some();
         Unlock {
             passphrase: self.source(),
-            pin: match (&self.passphrase_file, pin) {
-                (None, Some(name)) => Passphrase::Env(name),
-                _ => self.source(),
+            // What is meant for a file is never tried on a token, which counts wrong PINs.
+            pin: match &self.passphrase_file {
+                _ if pin => Passphrase::Env("COUNTERSIGN_PIN".into()),
+                Some(path) => Passphrase::File(path.clone()),
+                None => Passphrase::Prompt,
             },
         }
     }

@@ -102,17 +102,14 @@ pub fn says(statement: &Statement) -> String {
     };
     let text = match &statement.body {
         Body::Project(p) if !p.authorities.is_empty() => format!(
-            "project {} version {} for log {}: {} root keys (threshold {}), releases with certificates of {} authorities for {}",
+            "project {} version {} for log {}: {} root keys (threshold {}), releases with certificates of {} authorities: {}",
             p.name,
             p.version,
             p.log,
             p.roots.len(),
             p.root_threshold,
             p.authorities.len(),
-            p.identities()
-                .map(|i| format!("{} attested by {}", i.san, i.issuer))
-                .collect::<Vec<_>>()
-                .join(", ")
+            super::authorities::listed(p).join("; ")
         ),
         Body::Project(p) => format!(
             "project {} version {} for log {}: {} root keys (threshold {}), {} release keys (threshold {})",

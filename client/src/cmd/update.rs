@@ -1,6 +1,6 @@
 //! `countersign project update`: a new version of who may speak for the project.
 
-use super::authorities::read_authorities;
+use super::authorities::{listed, read_authorities};
 use super::common::load_policy;
 use super::keys::{Opened, next_version};
 use super::say::{SayArgs, confirm, key, keys, said_line, say};
@@ -12,7 +12,7 @@ use crate::fail::visible;
 use ::keys::{KeySource, PublicKey, Signer};
 use clap::Args;
 use ledger::sha256;
-use ledger::statement::{Identity, Project};
+use ledger::statement::Project;
 use ledger::trust::{TrustDocument, TrustString};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -237,26 +237,7 @@ fn difference(before: &Project, next: &Project) -> String {
         keys.iter().map(|k| k.id().to_string()).collect()
     };
     let prefixes = |p: &Project| p.purl_prefixes.iter().cloned().collect();
-    let authorities = |p: &Project| -> BTreeSet<String> {
-        let each = p.authorities.iter().flat_map(|a| {
-            let hash = ledger::hex32(&a.hash());
-            let said = move |i: &Identity| {
-                let claims: Vec<String> = i
-                    .claims
-                    .iter()
-                    .map(|(oid, value)| format!(", {oid} {value}"))
-                    .collect();
-                format!(
-                    "{hash} for {} attested by {}{}",
-                    i.san,
-                    i.issuer,
-                    claims.concat()
-                )
-            };
-            a.identities.iter().map(said)
-        });
-        each.collect()
-    };
+    let authorities = |p: &Project| listed(p).into_iter().collect::<BTreeSet<String>>();
     let sets: [(&str, BTreeSet<String>, BTreeSet<String>); 4] = [
         ("root key", ids(&before.roots), ids(&next.roots)),
         (

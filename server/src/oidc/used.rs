@@ -200,7 +200,12 @@ impl Used {
         }
         if let Some(file) = &mut table.file {
             let line = Self::line(&token, &key, until);
-            file.write_all(line.as_bytes()).map_err(unwritten)?;
+            let end = file.metadata().map_err(unwritten)?.len();
+            if let Err(e) = file.write_all(line.as_bytes()) {
+                // Half a line, and another behind it, would be none: the next start would refuse both.
+                file.set_len(end).map_err(unwritten)?;
+                return Err(unwritten(e));
+            }
             table.lines += 1;
         }
         let used = Use {

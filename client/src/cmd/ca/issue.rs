@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longest that a certificate may be valid: as long as a release key would be, it should be one.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// Longest that a certificate may be valid.
+const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Arguments of `ca issue`.
 #[derive(Debug, Args)]
@@ -61,10 +61,11 @@ fn claim(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn run(args: &IssueArgs) -> Result<(), Fail> {
     if args.valid > LONGEST || args.valid.is_zero() {
-        return Err(
-            Fail::usage("bad-validity", "want more than nothing and at most a year")
-                .hint("a certificate lives for minutes; what lives for years is a release key"),
-        );
+        return Err(Fail::usage(
+            "bad-validity",
+            "want more than nothing and at most 24 hours",
+        )
+        .hint("a certificate lives for minutes; what lives for years is a release key"));
     }
     let public = key(args)?;
     let beside = || args.key.file()?.parent().map(Path::to_path_buf);

@@ -141,6 +141,14 @@ fn hint(about: &About<'_>, leaf: &StatementLeaf) -> String {
         }
         _ => {}
     }
+    if let Some(chain) = &leaf.envelope.chain {
+        let end = chain.end();
+        return format!(
+            "if nobody of yours made it, others speak as {}, or have the issuer's key: `countersign keys list --project {project}` shows the identities and authorities behind it; `countersign keys revoke identity:HASH|authority:HASH --project {project} --compromised-since {} --reason TEXT --key ROOT` voids it; {freeze}",
+            short(&end.san),
+            about.index
+        );
+    }
     match &leaf.statement.body {
         Body::Release(r) => {
             let version = purl_version(&r.purl).unwrap_or_default();
