@@ -4,12 +4,15 @@ use super::profile::{Is, Parsed};
 use super::{CertificateError, EndCertificate, MAX_CHAIN};
 use crate::PublicKey;
 use crate::digest::sha256;
+use der::Decode as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_cert::ext::pkix::NameConstraints;
+use x509_cert::ext::pkix::name::GeneralName;
 
 /// DER of 1.3.6.1.5.5.7.3.3, codeSigning, without tag and length.
 const CODE_SIGNING: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x03];
@@ -226,6 +229,10 @@ impl CertificateChain {
         // Valid together at some time, or never.
         let from = path().map(|c| c.not_before).max().unwrap_or_default();
         path().try_for_each(|c| c.covers(from))?;
+        let authorities = self.all.iter().skip(1).chain(std::iter::once(&*anchor.0));
+        authorities
+            .filter_map(|c| c.name_constraints.as_deref())
+            .try_for_each(|limits| understood(limits, self.end.san_is_email))?;
         let (Some((end, above)), anchor) = (self.all.split_first(), &anchor.0.der) else {
             return Err(CertificateError::Count(0));
         };
@@ -257,6 +264,25 @@ impl CertificateChain {
         }
         Ok(())
     }
+}
+
+/// Of name constraints those are left to the path's validation that it understands. The others are
+/// refused where they bind, here and not there: what the library refuses now it may understand one
+/// day, and then two versions of this program would judge one certificate differently.
+fn understood(limits: &[u8], email: bool) -> Result<(), CertificateError> {
+    let bad = |why: &str| CertificateError::Path(format!("name constraints: {why}"));
+    let limits = NameConstraints::from_der(limits).map_err(|e| bad(&e.to_string()))?;
+    let lists = [limits.permitted_subtrees, limits.excluded_subtrees];
+    let mut bases = lists.into_iter().flatten().flatten().map(|s| s.base);
+    bases.try_for_each(|base| match base {
+        // An end certificate has no such names.
+        GeneralName::DnsName(_) | GeneralName::IpAddress(_) => Ok(()),
+        GeneralName::UniformResourceIdentifier(_) if email => Ok(()),
+        GeneralName::Rfc822Name(_) if !email => Ok(()),
+        GeneralName::UniformResourceIdentifier(_) => Err(bad("on URIs they are not understood")),
+        GeneralName::Rfc822Name(_) => Err(bad("on e-mail addresses they are not understood")),
+        _ => Err(bad("on other names than of hosts they are not understood")),
+    })
 }
 
 /// Whether the names say that `above` issued `below`.

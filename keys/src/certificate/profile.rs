@@ -64,6 +64,8 @@ pub(super) struct Parsed {
     pub(super) issuers_key_identifier: Option<Vec<u8>>,
     pub(super) not_before: u64,
     pub(super) not_after: u64,
+    /// DER of an authority's name constraints.
+    pub(super) name_constraints: Option<Vec<u8>>,
     pub(super) is: Is,
 }
 
@@ -223,6 +225,7 @@ impl Parsed {
             issuers_key_identifier: above,
             not_before,
             not_after,
+            name_constraints: None,
             is: Is::Authority { path_length: None },
         };
         let authority = constraints.as_ref().is_some_and(|(c, _)| c.ca);
@@ -230,8 +233,10 @@ impl Parsed {
             if tbs.subject().is_empty() {
                 return Err(CertificateError::Subject("of an authority is empty"));
             }
-            // The path's validation looks at these.
+            // They bind what is below: the path's validation looks at them.
             extensions.known.insert(rfc5280::ID_CE_NAME_CONSTRAINTS);
+            let limits = extensions.all.get(&rfc5280::ID_CE_NAME_CONSTRAINTS);
+            parsed.name_constraints = limits.map(|e| e.extn_value.as_bytes().to_vec());
             let path_length = authority_extensions(constraints, &usage, purposes)?;
             parsed.is = Is::Authority { path_length };
         } else {
