@@ -358,8 +358,10 @@ pub(crate) fn read_chain(value: &Value) -> Result<CertificateChain, EnvelopeErro
     Ok(CertificateChain::parse(&ders)?)
 }
 
-/// Writes it.
-pub(crate) fn write_chain(chain: &CertificateChain) -> Vec<String> {
+/// A chain as a leaf, a submission and the issuer's answer hold it: DER in base64, end certificate
+/// first.
+#[must_use]
+pub fn write_chain(chain: &CertificateChain) -> Vec<String> {
     chain.ders().map(b64).collect()
 }
 

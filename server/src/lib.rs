@@ -37,6 +37,7 @@ pub mod trust;
 pub mod view;
 pub mod witness;
 
+mod agent;
 mod frozen;
 mod recheck;
 mod recover;

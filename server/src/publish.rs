@@ -18,6 +18,7 @@ mod worker;
 
 pub use standing::{Outcome, Standing};
 
+use crate::agent::agent;
 use crate::error::Error;
 use crate::log::Log;
 use crate::view::{Entry, View};
@@ -393,7 +394,7 @@ impl Publishing {
         let Some(publisher) = log.publisher().cloned() else {
             return Ok(None);
         };
-        let agent = worker::agent(settings.ca_file.as_deref())?;
+        let agent = agent(settings.ca_file.as_deref()).map_err(Error::Witnesses)?;
         let mut publishing = Self {
             publisher: Arc::clone(&publisher),
             threads: Vec::new(),

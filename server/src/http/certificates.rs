@@ -1,7 +1,7 @@
 //! Certificates: judged, made, logged, and only then handed out.
 
 use super::door::read_body;
-use super::entries::checked;
+use super::entries::{checked, stopped};
 use super::{Arrived, Client, Problem, Shared, blocking};
 use crate::admit::{App, full};
 use crate::limits::Place;
@@ -13,9 +13,9 @@ use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use keys::certificate::CertificateChain;
+use ledger::envelope::write_chain;
 use ledger::leaf::Leaf;
-use ledger::{API_VERSION, Hash, b64};
+use ledger::{API_VERSION, Hash};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,15 +24,6 @@ use tokio::sync::oneshot;
 
 /// All certificates have one share of the queue.
 const SHARE: Hash = [1; 32];
-
-fn stopped() -> Problem {
-    let detail = "the server stopped before it knew whether this is durable: send it again";
-    Problem::new(503, "stopping", detail).retry(1)
-}
-
-fn list(chain: &CertificateChain) -> Vec<String> {
-    chain.ders().map(b64).collect()
-}
 
 pub async fn issue(
     State(app): Shared,
@@ -124,7 +115,7 @@ fn admit(app: &App, oidc: &Oidc, client: Client, bytes: &[u8]) -> Result<Step, P
         Outcome::Again(index) => return Ok(Step::Again(index)),
         Outcome::New(chain, token) => (chain, token),
     };
-    let certificates = list(&chain);
+    let certificates = write_chain(&chain);
     let (reply, answer) = oneshot::channel();
     let job = Job::Certificate {
         chain,
@@ -144,7 +135,7 @@ fn admit(app: &App, oidc: &Oidc, client: Client, bytes: &[u8]) -> Result<Step, P
 fn known(app: &App, index: u64) -> Result<Vec<String>, Problem> {
     let entry = app.log.published_entry(index)?;
     match Leaf::parse(&entry) {
-        Ok(Leaf::Certificate(leaf)) => Ok(list(&leaf.chain)),
+        Ok(Leaf::Certificate(leaf)) => Ok(write_chain(&leaf.chain)),
         _ => Err(OidcError::Replayed.into()),
     }
 }

@@ -149,6 +149,12 @@ fn uncosigned(app: &App, index: u64) -> Response {
     (StatusCode::ACCEPTED, location, Json(body)).into_response()
 }
 
+/// Nobody knows what became of it.
+pub(super) fn stopped() -> Problem {
+    let detail = "the server stopped before it knew whether this is durable: send it again";
+    Problem::new(503, "stopping", detail).retry(1)
+}
+
 /// Whether the log's own quorum of witnesses has cosigned what an answer is about.
 const WITNESSED: HeaderName = HeaderName::from_static("countersign-witnessed");
 
@@ -169,11 +175,7 @@ async fn log(
         // The place is held until the answer is here, and by the queue if the client goes.
         Admitted::Queued(answer, _place) => match answer.await {
             Ok(answer) => answer?,
-            Err(_) => {
-                let detail =
-                    "the server stopped before it knew whether this is durable: send it again";
-                return Err(Problem::new(503, "stopping", detail).retry(1));
-            }
+            Err(_) => return Err(stopped()),
         },
     };
     if !app.log.shows(index, wait).await {

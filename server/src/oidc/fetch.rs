@@ -1,18 +1,11 @@
 //! What is asked of issuers, over HTTPS.
 
 use super::config::IssuerSettings;
+use crate::agent::agent;
 use crate::error::Error;
 use axum::http::Uri;
 use std::io::Read as _;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
-
-const CONNECT: Duration = Duration::from_secs(5);
-/// For a whole request.
-const REQUEST: Duration = Duration::from_secs(10);
 
 /// Gets a document.
 pub trait Fetch: Send + Sync {
@@ -57,44 +50,9 @@ impl Http {
     /// # Errors
     /// [`Error::Oidc`] where its file of authorities cannot be read.
     pub fn new(settings: &IssuerSettings) -> Result<Self, Error> {
-        let roots = match &settings.ca_file {
-            None => RootCerts::PlatformVerifier,
-            Some(path) => RootCerts::Specific(Arc::new(roots(path)?)),
-        };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::Rustls)
-            .root_certs(roots)
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .user_agent(concat!("countersign-server/", env!("CARGO_PKG_VERSION")))
-            .http_status_as_error(false)
-            // Where its keys are, the issuer says in its own document.
-            .max_redirects(0)
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(REQUEST))
-            .build();
-        Ok(Self {
-            agent: config.into(),
-        })
+        let agent = agent(settings.ca_file.as_deref()).map_err(Error::Oidc)?;
+        Ok(Self { agent })
     }
-}
-
-fn roots(path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
-    let bad = |why: String| Error::Oidc(format!("{}: {why}", path.display()));
-    let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-    let mut roots = Vec::new();
-    for item in parse_pem(&pem) {
-        if let PemItem::Certificate(certificate) = item.map_err(|e| bad(e.to_string()))? {
-            roots.push(certificate);
-        }
-    }
-    if roots.is_empty() {
-        return Err(bad("holds no certificate".into()));
-    }
-    Ok(roots)
 }
 
 impl Fetch for Http {

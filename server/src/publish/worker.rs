@@ -3,21 +3,15 @@
 use super::ask::{self, Answer, MAX_ANSWER};
 use super::standing::Outcome;
 use super::{Publisher, Task};
-use crate::error::Error;
 use crate::log::Log;
 use std::io::Read as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tlog::note::{Note, NoteSignature};
 use tlog::policy::Witness;
 use tlog::witness::AddCheckpoint;
 use ureq::Agent;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
-const CONNECT: Duration = Duration::from_secs(5);
-/// For a whole request.
-const REQUEST: Duration = Duration::from_secs(10);
 /// Requests for one cosignature at most: one that says where the witness stands, one from there,
 /// and one more where another server of this log came in between.
 const ATTEMPTS: usize = 3;
@@ -50,45 +44,6 @@ impl Trouble {
             ..Self::new(kind, why)
         }
     }
-}
-
-/// The HTTP client of all witnesses.
-///
-/// # Errors
-/// [`Error::Witnesses`] where `ca_file` cannot be read.
-pub(super) fn agent(ca_file: Option<&Path>) -> Result<Agent, Error> {
-    let roots = match ca_file {
-        None => RootCerts::PlatformVerifier,
-        Some(path) => {
-            let bad = |why: String| Error::Witnesses(format!("{}: {why}", path.display()));
-            let pem = std::fs::read(path).map_err(|e| bad(e.to_string()))?;
-            let mut roots: Vec<Certificate<'static>> = Vec::new();
-            for item in parse_pem(&pem) {
-                if let PemItem::Certificate(certificate) = item.map_err(|e| bad(e.to_string()))? {
-                    roots.push(certificate);
-                }
-            }
-            if roots.is_empty() {
-                return Err(bad("holds no certificate".into()));
-            }
-            RootCerts::Specific(Arc::new(roots))
-        }
-    };
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(roots)
-        .unversioned_rustls_crypto_provider(provider)
-        .build();
-    let config = Agent::config_builder()
-        .tls_config(tls)
-        .user_agent(concat!("countersign-server/", env!("CARGO_PKG_VERSION")))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .timeout_connect(Some(CONNECT))
-        .timeout_global(Some(REQUEST))
-        .build();
-    Ok(config.into())
 }
 
 /// Asks one witness for cosignatures until the log stops.
