@@ -4,6 +4,7 @@
 //! the pipeline names (GitLab and others), or read from a file. It goes to the issuer over the same
 //! HTTPS as everything else, and nowhere else; the key never leaves this process.
 
+use crate::cmd::address::percent_encoded;
 use crate::cmd::sign::problem;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
@@ -122,7 +123,7 @@ fn asked(fetcher: &Fetcher, audience: &str) -> Result<String, Fail> {
             )));
     };
     let join = if url.contains('?') { '&' } else { '?' };
-    let address = format!("{url}{join}audience={}", encode(audience));
+    let address = format!("{url}{join}audience={}", percent_encoded(audience, ""));
     let bytes = fetcher.get_secret(&address, &bearer, MAX_ANSWER)?;
     let value: Value = ledger::json::parse(&bytes)
         .map_err(|e| Fail::unchecked("bad-answer", format!("the platform's answer: {e}")))?;
@@ -131,29 +132,10 @@ fn asked(fetcher: &Fetcher, audience: &str) -> Result<String, Fail> {
     token.map(str::to_owned).ok_or_else(none)
 }
 
-/// Percent-encodes what is not unreserved.
-fn encode(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    text.bytes()
-        .map(|b| {
-            if plain(b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    #[test]
-    fn an_audience_is_encoded_whole() {
-        assert_eq!(encode("log.example/a b&c=d"), "log.example%2Fa%20b%26c%3Dd");
-    }
 
     #[test]
     fn an_answer_without_a_chain_or_a_place_is_none() {

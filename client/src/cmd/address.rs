@@ -7,6 +7,20 @@ fn split(url: &str) -> (&str, &str) {
     url.split_at(url.find(['?', '#']).unwrap_or(url.len()))
 }
 
+/// Percent-encodes what is neither unreserved (RFC 3986, section 2.3) nor in `also`.
+pub(crate) fn percent_encoded(text: &str, also: &str) -> String {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b) || also.as_bytes().contains(&b);
+    text.bytes().fold(String::new(), |mut out, b| {
+        if plain(b) {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+        out
+    })
+}
+
 /// The bundle's address: `.bundle` behind the path, before a query.
 pub(crate) fn beside(url: &str) -> String {
     let (path, rest) = split(url);
@@ -53,6 +67,14 @@ pub(crate) fn last_segment(url: &str) -> Result<String, Fail> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn what_is_not_unreserved_is_encoded() {
+        let encoded = percent_encoded("log.example/a b&c=d", "");
+        assert_eq!(encoded, "log.example%2Fa%20b%26c%3Dd");
+        assert_eq!(percent_encoded("1:0+1~a-b_c", ":"), "1:0%2B1~a-b_c");
+        assert_eq!(percent_encoded("1:0+1", "+"), "1%3A0+1");
+    }
 
     #[test]
     fn names_and_bundles_of_addresses() {

@@ -1,5 +1,6 @@
 //! `countersign publish FILE…`: one statement for all artifacts of a version.
 
+use super::address::percent_encoded;
 use super::authorities::read_chain;
 use super::common::{
     PassphraseArgs, PolicyArgs, bytes_bar, hash_file, load_policy, log_url, named, time,
@@ -109,7 +110,8 @@ pub fn run(args: &PublishArgs) -> Result<(), Fail> {
         .clone()
         .or_else(|| project.purl.clone())
         .unwrap_or_else(|| format!("pkg:generic/{}", project.name));
-    let purl = format!("{base}@{}", encode(&args.version));
+    // As a purl has it.
+    let purl = format!("{base}@{}", percent_encoded(&args.version, ":"));
     let restates = match args.restate {
         true => Some(voided(args, &policy, &project.name, &purl)?),
         false => None,
@@ -307,17 +309,4 @@ fn write_sums(hashed: &[Hashed]) -> Result<(), Fail> {
     by_directory.into_iter().try_for_each(|(directory, text)| {
         write_atomic(&directory.join("SHA256SUMS"), text.as_bytes())
     })
-}
-
-/// A version as a purl has it: what is not unreserved is percent-encoded.
-fn encode(version: &str) -> String {
-    version
-        .bytes()
-        .map(|b| match b {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' | b':' => {
-                char::from(b).to_string()
-            }
-            _ => format!("%{b:02X}"),
-        })
-        .collect()
 }

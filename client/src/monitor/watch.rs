@@ -18,7 +18,7 @@ mod say;
 use super::alert::{Class, Finding};
 use super::config::{Config, Served, Watch};
 use super::task::{Poll, Task};
-use crate::cmd::address::{beside, last_segment};
+use crate::cmd::address::{beside, last_segment, percent_encoded};
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::policy::ProjectPolicy;
@@ -102,7 +102,7 @@ impl Target {
             None => text.to_owned(),
         };
         let encoded = |text: &str| match &version {
-            Some(version) => text.replace(VERSION, &encode(version)),
+            Some(version) => text.replace(VERSION, &percent_encoded(version, "+")),
             None => text.to_owned(),
         };
         let url = encoded(url);
@@ -135,19 +135,6 @@ impl Target {
     fn version(&self) -> Option<&str> {
         self.version.as_deref()
     }
-}
-
-/// A version in an address.
-fn encode(version: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~+".contains(&b);
-    version.bytes().fold(String::new(), |mut out, b| {
-        if plain(b) {
-            out.push(char::from(b));
-        } else {
-            out.push_str(&format!("%{b:02X}"));
-        }
-        out
-    })
 }
 
 /// The tasks of a configuration's `[[watch]]` entries.
