@@ -18,7 +18,7 @@ pub use issue::{
 };
 pub use path::{Anchor, CertificateChain};
 pub use pem::{read_certificates, read_request, write_certificate};
-pub use profile::EndCertificate;
+pub use profile::{EndCertificate, is_plain};
 
 /// Largest certificate in bytes.
 pub const MAX_CERTIFICATE_BYTES: usize = 4096;

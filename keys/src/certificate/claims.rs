@@ -26,7 +26,7 @@ pub(super) fn claims(
             continue;
         };
         let bytes = extension.extn_value.as_bytes();
-        let text = if number <= LAST_RAW {
+        let text = if is_raw(number) {
             std::str::from_utf8(bytes).ok()
         } else {
             Utf8StringRef::from_der(bytes).ok().map(|t| t.as_str())

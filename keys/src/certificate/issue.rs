@@ -151,7 +151,7 @@ fn certify(
     issuer: (Name, OctetString),
     subject: Subject<'_>,
     rest: Vec<Extension>,
-) -> Result<Vec<u8>, CertificateError> {
+) -> Result<Parsed, CertificateError> {
     let (name, above) = issuer;
     let mut serial = [0u8; SERIAL_BYTES];
     random(&mut serial).map_err(failed)?;
@@ -182,9 +182,7 @@ fn certify(
         key: spki(subject.key)?,
         extensions,
     };
-    let der = sign(tbs, signer)?;
-    Parsed::read(&der)?;
-    Ok(der)
+    Parsed::read(&sign(tbs, signer)?)
 }
 
 /// The extensions of an authority with `path_length` authorities below it at most.
@@ -225,7 +223,7 @@ pub fn make_root(signer: &dyn Signer, name: &str, life: Life) -> Result<Vec<u8>,
         key,
         life,
     };
-    certify(signer, (name, id), subject, authority(1)?)
+    Ok(certify(signer, (name, id), subject, authority(1)?)?.der)
 }
 
 /// An intermediate's certificate, which issues to end certificates only.
@@ -240,25 +238,28 @@ pub fn make_intermediate(
     name: &str,
     life: Life,
 ) -> Result<Vec<u8>, CertificateError> {
-    let issuer = issuer(signer, root.der())?;
-    let name = common_name(name)?;
-    certify(signer, issuer, Subject { name, key, life }, authority(0)?)
+    let issuer = issuer(signer, root.parsed())?;
+    let subject = Subject {
+        name: common_name(name)?,
+        key,
+        life,
+    };
+    Ok(certify(signer, issuer, subject, authority(0)?)?.der)
 }
 
 /// The name and the key's identifier of an authority's own certificate, which must be of the
 /// signer's key.
-fn issuer(signer: &dyn Signer, own: &[u8]) -> Result<(Name, OctetString), CertificateError> {
-    let parsed = Parsed::read(own)?;
-    if !matches!(parsed.is, Is::Authority { .. }) {
+fn issuer(signer: &dyn Signer, own: &Parsed) -> Result<(Name, OctetString), CertificateError> {
+    if !matches!(own.is, Is::Authority { .. }) {
         return Err(CertificateError::NotAuthority);
     }
-    if parsed.key != *signer.public_key() {
+    if own.key != *signer.public_key() {
         return Err(CertificateError::Key(
             "the authority's certificate is not of this key".into(),
         ));
     }
-    let name = Name::from_der(&parsed.subject).map_err(failed)?;
-    let id = OctetString::new(parsed.key_identifier).map_err(failed)?;
+    let name = Name::from_der(&own.subject).map_err(failed)?;
+    let id = OctetString::new(own.key_identifier.as_slice()).map_err(failed)?;
     Ok((name, id))
 }
 
@@ -267,7 +268,7 @@ pub struct Authority {
     signer: Box<dyn Signer>,
     issuer: (Name, OctetString),
     /// Its own certificate first, the anchor left out.
-    chain: Vec<Vec<u8>>,
+    chain: Vec<Parsed>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -278,11 +279,14 @@ impl std::fmt::Debug for Authority {
 
 impl Authority {
     /// An authority of `signer`'s key with its certificate first in `chain`, followed by those
-    /// above it without the anchor's. They are checked when something is issued.
+    /// above it without the anchor's. That each was issued by the next is checked when something is
+    /// issued.
     ///
     /// # Errors
     /// [`CertificateError`].
     pub fn new(signer: Box<dyn Signer>, chain: Vec<Vec<u8>>) -> Result<Self, CertificateError> {
+        let read = chain.iter().map(|der| Parsed::read(der));
+        let chain: Vec<Parsed> = read.collect::<Result<_, _>>()?;
         let own = chain.first().ok_or(CertificateError::Count(0))?;
         let issuer = issuer(&*signer, own)?;
         Ok(Self {
@@ -310,10 +314,8 @@ impl Authority {
         life: Life,
     ) -> Result<CertificateChain, CertificateError> {
         let end = self.end_certificate(key, identity, life)?;
-        let chain: Vec<&[u8]> = std::iter::once(end.as_slice())
-            .chain(self.chain.iter().map(Vec::as_slice))
-            .collect();
-        CertificateChain::parse(&chain)
+        let chain = std::iter::once(end).chain(self.chain.iter().cloned());
+        CertificateChain::of(chain.collect())
     }
 
     fn end_certificate(
@@ -321,7 +323,7 @@ impl Authority {
         key: &PublicKey,
         identity: &Identity,
         life: Life,
-    ) -> Result<Vec<u8>, CertificateError> {
+    ) -> Result<Parsed, CertificateError> {
         let name = if identity.san.contains("://") || !identity.san.contains('@') {
             Ia5String::new(&identity.san).map(GeneralName::UniformResourceIdentifier)
         } else {

@@ -41,6 +41,11 @@ impl Anchor {
         &self.0.der
     }
 
+    /// What the certificate says.
+    pub(super) fn parsed(&self) -> &Parsed {
+        &self.0
+    }
+
     /// SHA-256 of the certificate.
     #[must_use]
     pub fn hash(&self) -> [u8; 32] {
@@ -122,11 +127,14 @@ impl CertificateChain {
     /// # Errors
     /// [`CertificateError`].
     pub fn parse<D: AsRef<[u8]>>(ders: &[D]) -> Result<Self, CertificateError> {
-        if ders.is_empty() || ders.len() > MAX_CHAIN {
-            return Err(CertificateError::Count(ders.len()));
-        }
+        counted(ders.len())?;
         let read = |der: &D| Parsed::read(der.as_ref());
-        let all: Vec<Parsed> = ders.iter().map(read).collect::<Result<_, _>>()?;
+        Self::of(ders.iter().map(read).collect::<Result<_, _>>()?)
+    }
+
+    /// The same of certificates that were read.
+    pub(super) fn of(all: Vec<Parsed>) -> Result<Self, CertificateError> {
+        counted(all.len())?;
         let end = match all.first().map(|first| &first.is) {
             Some(Is::End(end)) => Arc::new(EndCertificate::clone(end)),
             _ => return Err(CertificateError::IsAuthority),
@@ -263,6 +271,13 @@ impl CertificateChain {
             ));
         }
         Ok(())
+    }
+}
+
+fn counted(certificates: usize) -> Result<(), CertificateError> {
+    match certificates {
+        1..=MAX_CHAIN => Ok(()),
+        other => Err(CertificateError::Count(other)),
     }
 }
 

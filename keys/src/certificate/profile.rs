@@ -381,8 +381,10 @@ fn is_shown(name: &Name) -> bool {
     })
 }
 
-/// Printable ASCII without spaces: what looks like another character is none of these.
-pub(super) fn is_plain(text: &str) -> bool {
+/// Whether a name is 1 to 512 characters of printable ASCII without spaces: what looks like another
+/// character is none of these.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
     (1..=LONGEST_TEXT).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 

@@ -4,7 +4,7 @@
 use super::{StatementError, only, shape, short_text, text};
 use crate::encoding::{b64, from_b64};
 use crate::{Hash, json, sha256};
-use keys::certificate::{Anchor, EndCertificate};
+use keys::certificate::{Anchor, EndCertificate, is_plain};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,11 +33,6 @@ pub struct Identity {
     pub san: String,
     /// Further claims that the certificate must have: OID → value.
     pub claims: BTreeMap<String, String>,
-}
-
-/// Printable ASCII: what looks like another character is none of these.
-fn is_plain(text: &str) -> bool {
-    (1..=512).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// An OID in dotted decimal, as certificates are read.
