@@ -161,6 +161,12 @@ impl TokenUri {
         for attribute in query.iter().flat_map(|q| q.split('&')) {
             read.query(attribute)?;
         }
+        // As we write it too, so that what was read can be read again: we escape what need not be.
+        let written = read.to_string().len();
+        if written > MAX_URI {
+            let what = format!("longer than {MAX_URI} bytes ({written}) with all escapes");
+            return Err(malformed(what));
+        }
         Ok(read)
     }
 

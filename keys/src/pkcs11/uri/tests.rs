@@ -86,6 +86,17 @@ fn a_pin_is_refused_and_never_repeated() {
     }
 }
 
+#[test]
+fn what_would_be_too_long_with_all_its_escapes_is_refused() {
+    // Each `=` is written as three bytes.
+    let uri = |equals: usize| format!("pkcs11:object={}", "=".repeat(equals));
+    let fits = (4096 - "pkcs11:object=".len()) / 3;
+    let read = TokenUri::parse(&uri(fits)).unwrap();
+    assert_eq!(TokenUri::parse(&read.to_string()), Ok(read));
+    let refused = TokenUri::parse(&uri(fits + 1)).unwrap_err();
+    assert!(refused.to_string().contains("with all escapes"));
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in "(pkcs11:)?.{0,60}") {
