@@ -276,7 +276,12 @@ impl Note {
     pub fn verify(&self, keys: &[VerifierKey]) -> Result<Vec<Verified>, NoteError> {
         let mut verified = Vec::new();
         let mut seen = BTreeSet::new();
+        let mut checked = BTreeSet::new();
         for line in &self.signatures {
+            // The same line again says the same: who repeats one costs no second verification.
+            if !checked.insert((&line.name, line.key_id, &line.signature)) {
+                continue;
+            }
             for (index, key) in keys.iter().enumerate() {
                 if key.name() != line.name
                     || key.key_id() != line.key_id
