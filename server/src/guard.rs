@@ -3,18 +3,14 @@
 //! when they are asked. Nothing is remembered but the clock's course, so that the log goes
 //! on by itself when the cause goes; and damage, which stays until the next start.
 
+use crate::clock::{self, ClockError, Course};
 use crate::datadir::Layout;
 use rustix::fs::{StatVfsMountFlags, statvfs};
-use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// 2025-01-01: before this program was. A clock that says less was never set.
-const EARLIEST: u64 = 1_735_689_600;
-/// Seconds by which the clock may run ahead of the machine's own count of time.
-const JUMP: u64 = 300;
 /// Descriptors that must be free before a batch: its files, and the store's own.
 const DESCRIPTORS: usize = 16;
 /// Files that the file system must have room for.
@@ -215,16 +211,8 @@ impl Default for Settings {
     }
 }
 
-/// Where the clock stood against the machine's count of time since boot, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Anchor {
-    wall: u64,
-    boot: u64,
-}
-
 #[derive(Debug, Default)]
 struct State {
-    anchor: Option<Anchor>,
     good: Option<Instant>,
     said: Option<&'static str>,
 }
@@ -240,6 +228,7 @@ pub struct Guard {
     /// Why the witnesses' answers do not suffice yet, while they do not.
     asking: Mutex<Option<String>>,
     state: Mutex<State>,
+    course: Course,
 }
 
 impl Guard {
@@ -254,6 +243,7 @@ impl Guard {
             frozen: None,
             asking: Mutex::default(),
             state: Mutex::default(),
+            course: Course::default(),
         }
     }
 
@@ -313,9 +303,7 @@ impl Guard {
     pub fn may_sign(&self, last: u64, bytes: u64) -> Result<(), Cause> {
         let verdict = self.may_write(bytes).and_then(|()| {
             self.asked()?;
-            let boot = clock_gettime(ClockId::Boottime).tv_sec;
-            let boot = u64::try_from(boot).unwrap_or_default();
-            self.clock(crate::log::unix_now(), boot, last)
+            self.clock(crate::log::unix_now(), clock::uptime(), last)
         });
         let mut state = self.state();
         state.good = verdict.is_ok().then(Instant::now);
@@ -400,29 +388,16 @@ impl Guard {
     /// Times of leaves never go back, so one leaf of a wrong time in the future would be for
     /// ever: a clock that jumps ahead is as much a reason to stop as one that went back.
     fn clock(&self, wall: u64, boot: u64, last: u64) -> Result<(), Cause> {
-        let earliest = last
-            .saturating_sub(self.settings.max_clock_lag)
-            .max(EARLIEST);
-        if wall < earliest {
-            let by = last.max(EARLIEST) - wall;
-            return Err(Cause::ClockBehind { by });
-        }
+        let cause = |e| match e {
+            ClockError::Behind { by } => Cause::ClockBehind { by },
+            ClockError::Jumped { by } => Cause::ClockJumped { by },
+        };
+        clock::not_behind(wall, last, self.settings.max_clock_lag).map_err(cause)?;
         let days = wall.saturating_sub(last) / 86_400;
         if last > 0 && self.settings.max_quiet_days > 0 && days > self.settings.max_quiet_days {
             return Err(Cause::ClockAhead { days });
         }
-        let mut state = self.state();
-        let now = Anchor { wall, boot };
-        let was = state.anchor.unwrap_or(now);
-        let expected = was.wall.saturating_add(boot.saturating_sub(was.boot));
-        if let Some(by) = wall.checked_sub(expected).filter(|by| *by > JUMP) {
-            return Err(Cause::ClockJumped { by });
-        }
-        // Followed while it runs evenly. One that went back is not: it may come forward again.
-        if expected - wall.min(expected) <= JUMP {
-            state.anchor = Some(now);
-        }
-        Ok(())
+        self.course.follow(wall, boot).map_err(cause)
     }
 
     /// Bytes free where there are fewest, if the file systems say so.

@@ -9,6 +9,7 @@ pub mod admit;
 pub mod backup;
 pub mod bundles;
 pub mod check;
+pub mod clock;
 pub mod closed;
 pub mod datadir;
 pub mod error;

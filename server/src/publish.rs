@@ -267,10 +267,15 @@ impl Publisher {
         self.changed.notify_all();
     }
 
-    /// What a witness says contradicts this log. After a start that ends all signing; later only
-    /// a larger tree does, which somebody must have signed with this log's keys.
-    fn contradicted(&self, log: &Log, kind: &str, why: String) {
-        if kind == "larger-size" || !self.state().open {
+    /// What a witness says contradicts this log. After a start that ends all signing, however late
+    /// its answer comes; once it has cosigned, only a larger tree does, which somebody must have
+    /// signed with this log's keys.
+    fn contradicted(&self, place: usize, log: &Log, kind: &str, why: String) {
+        let state = self.state();
+        let cosigned = state.each.get(place).is_some_and(|s| s.size.is_some());
+        let asked = !state.open || !cosigned;
+        drop(state);
+        if kind == "larger-size" || asked {
             log.guard().latch(why);
         }
     }

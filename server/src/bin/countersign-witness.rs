@@ -21,7 +21,8 @@ const AFTER: &str = "\
 A witness from nothing:
   countersign-witness init --data DIR --name witness.example.org/w1    prints its vkey, for policies
   countersign-witness add-log --data DIR VKEY...                       a log's vkeys; no restart is needed
-  countersign-witness serve --data DIR --listen 127.0.0.1:8090         behind a proxy with TLS
+  countersign-witness serve --data DIR --listen 127.0.0.1:8090 --trusted-proxy 127.0.0.1
+                                                                       behind a proxy with TLS on this machine
 
 Logs then send their checkpoints to POST /add-checkpoint; anybody reads at GET /logs what was cosigned.
 DIR is not to be copied, and never to be restored from a backup: a witness that forgot what it cosigned

@@ -28,14 +28,22 @@ impl Client {
         }
     }
 
-    /// The client of a request from `peer`.
+    /// The client of a request from `peer`. What comes by a proxy, which says so in a header or is
+    /// known to be one, is nobody's on this machine: where its client is not known, all of its
+    /// clients are one.
     pub fn find(peer: IpAddr, headers: &HeaderMap, settings: &Settings) -> Self {
-        let named = if trusted(peer, settings) {
-            last_hop(headers, settings.proxy_header)
-        } else {
-            None
-        };
-        Self::of(named.unwrap_or(peer), settings)
+        let proxy = trusted(peer, settings);
+        let named = proxy.then(|| last_hop(headers, settings.proxy_header));
+        if let Some(client) = named.flatten() {
+            return Self::of(client, settings);
+        }
+        let forwarded = ["x-forwarded-for", "forwarded", "via"];
+        let by_proxy = proxy || forwarded.iter().any(|name| headers.contains_key(*name));
+        let client = Self::of(peer, settings);
+        Self {
+            exempt: client.exempt && !by_proxy,
+            ..client
+        }
     }
 }
 
@@ -172,6 +180,37 @@ mod tests {
         assert_eq!(of("127.0.0.1", &[("forwarded", "for=192.0.2.7")]), proxy);
         assert_eq!(of("127.0.0.1", &[("x-forwarded-for", "unknown")]), proxy);
         assert_eq!(of("127.0.0.1", &[]), proxy);
+    }
+
+    #[test]
+    fn only_who_comes_from_this_machine_by_no_proxy_is_exempt() {
+        let exempt = |peer: &str, rows: &[(&'static str, &str)], settings: &Settings| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in rows {
+                headers.append(*name, HeaderValue::from_str(value).unwrap());
+            }
+            Client::find(ip(peer), &headers, settings).exempt
+        };
+        let (plain, proxied) = (Settings::default(), behind(ProxyHeader::XForwardedFor));
+        assert!(exempt("127.0.0.1", &[], &plain));
+        assert!(exempt("::1", &[("user-agent", "curl")], &plain));
+        assert!(!exempt("192.0.2.1", &[], &plain));
+        // A proxy on this machine of which the operator has said nothing.
+        for header in [
+            ("x-forwarded-for", "192.0.2.1"),
+            ("forwarded", "for=_x"),
+            ("via", "1.1 p"),
+        ] {
+            assert!(!exempt("127.0.0.1", &[header], &plain), "{header:?}");
+        }
+        // One that is known, and does not say for whom.
+        assert!(!exempt("127.0.0.1", &[], &proxied));
+        assert!(exempt("127.0.0.1", &[("x-forwarded-for", "::1")], &proxied));
+        let limited = Settings {
+            limit_loopback: true,
+            ..plain
+        };
+        assert!(!exempt("127.0.0.1", &[], &limited));
     }
 
     #[test]

@@ -7,11 +7,17 @@ use tlog::witness::SIZE_MEDIA_TYPE;
 /// Largest answer that is read, in bytes: cosignatures of a few keys.
 pub const MAX_ANSWER: u64 = 16 * 1024;
 
+/// A cosignature's time may be away from now by this, in seconds: as much as clients allow
+/// (docs/formats.md, "View time").
+pub const CLOCK: u64 = 300;
+
 /// What a witness answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Its cosignature, verified, and the time in it, Unix seconds.
     Cosigned(NoteSignature, u64),
+    /// Its cosignature is good, and dated so many seconds from now.
+    Misdated(u64),
     /// It has last cosigned another size than the one that it was told.
     LastSize(u64),
     /// As above, but it does not say which.
@@ -26,16 +32,18 @@ pub enum Answer {
     Garbage(String),
 }
 
-/// Reads an answer about the checkpoint in `note` from the witness with `key`.
+/// Reads an answer about the checkpoint in `note` from the witness with `key`. It is `now`, in Unix
+/// seconds.
 #[must_use]
 pub fn read(
     (status, content_type, retry_after): (u16, &str, Option<u64>),
     body: &[u8],
-    note: &Note,
-    key: &VerifierKey,
+    (note, key): (&Note, &VerifierKey),
+    now: u64,
 ) -> Answer {
     match status {
         200 => match cosignature(body, note, key) {
+            Ok((_, time)) if time.abs_diff(now) > CLOCK => Answer::Misdated(time.abs_diff(now)),
             Ok((line, time)) => Answer::Cosigned(line, time),
             Err(why) => Answer::Garbage(why),
         },
@@ -110,9 +118,20 @@ mod tests {
     fn only_this_witness_s_own_cosignature_of_this_checkpoint_is_taken() {
         let ((secret, key), (stranger, other)) = (witness(), witness());
         let note = note();
-        let of = |body: &str| read((200, "text/plain", None), body.as_bytes(), &note, &key);
+        let at = |body: &str, now| {
+            let head = (200, "text/plain", None);
+            read(head, body.as_bytes(), (&note, &key), now)
+        };
+        let of = |body: &str| at(body, 9);
         let good = line(&secret, &key, 9, &note.text);
         assert!(matches!(of(&good), Answer::Cosigned(_, 9)));
+        // As far from now as clients allow, and further: of a wrong clock, or an old one again.
+        let dated = line(&secret, &key, 1000, &note.text);
+        for now in [700, 1300] {
+            assert!(matches!(at(&dated, now), Answer::Cosigned(_, 1000)));
+        }
+        assert_eq!(at(&dated, 699), Answer::Misdated(301));
+        assert_eq!(at(&dated, 1301), Answer::Misdated(301));
         let foreign = line(&stranger, &other, 9, &note.text);
         assert!(matches!(
             of(&format!("{foreign}{good}")),
@@ -135,7 +154,8 @@ mod tests {
     #[test]
     fn each_status_has_its_meaning() {
         let (_, key) = witness();
-        let of = |status, media, body: &[u8]| read((status, media, Some(3)), body, &note(), &key);
+        let of =
+            |status, media, body: &[u8]| read((status, media, Some(3)), body, (&note(), &key), 9);
         assert_eq!(of(409, SIZE_MEDIA_TYPE, b"12\n"), Answer::LastSize(12));
         assert_eq!(of(409, SIZE_MEDIA_TYPE, b"0\n"), Answer::LastSize(0));
         for bad in [

@@ -91,7 +91,8 @@ impl Worker {
                     if trouble.contradicts {
                         let name = &self.witness.name;
                         let why = format!("witness {name}: {}", trouble.why);
-                        self.publisher.contradicted(&self.log, trouble.kind, why);
+                        self.publisher
+                            .contradicted(self.place, &self.log, trouble.kind, why);
                     }
                     let outcome = Outcome::Failed(trouble.kind, trouble.why);
                     let again = Instant::now() + pause;
@@ -132,6 +133,14 @@ impl Worker {
                     self.last = Some(view.size);
                     return Ok((line, time));
                 }
+                Answer::Misdated(by) => {
+                    return Err(Trouble::new(
+                        "clock",
+                        format!(
+                            "its cosignature is dated {by} s from now: clients would not count it, or it is an old one"
+                        ),
+                    ));
+                }
                 // It knows no other size, so it must be another root; older witnesses say so.
                 Answer::LastSize(size) if size == old && old == view.size => {
                     return Err(Trouble::contradiction(
@@ -167,6 +176,14 @@ impl Worker {
                         ),
                     ));
                 }
+                // It has named that size just now, or cosigned it: of another root, then. So did
+                // tlog-witness 1.0.0 say it.
+                Answer::Conflict if old == view.size && self.last == Some(old) => {
+                    return Err(Trouble::contradiction(
+                        "other-root",
+                        format!("it has cosigned another tree of {old} leaves of this log"),
+                    ));
+                }
                 Answer::Conflict if old != 0 && self.last.is_none() => old = 0,
                 Answer::Conflict => {
                     self.last = None;
@@ -176,7 +193,8 @@ impl Worker {
                     ));
                 }
                 Answer::Busy(seconds) => {
-                    let pause = seconds.map(|s| Duration::from_secs(s.min(300)));
+                    // Never sooner than after a failure, whatever it says.
+                    let pause = seconds.map(|s| Duration::from_secs(s.min(300)).max(self.pause));
                     return Err(Trouble {
                         pause,
                         ..Trouble::new("busy", "it wants fewer requests")
@@ -232,8 +250,8 @@ impl Worker {
         Ok(ask::read(
             (head.0, &head.1, retry),
             &bytes,
-            note,
-            &self.witness.key,
+            (note, &self.witness.key),
+            crate::log::unix_now(),
         ))
     }
 }

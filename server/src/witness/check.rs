@@ -4,6 +4,7 @@
 
 use super::logs::TrustedLog;
 use super::state::Latest;
+use crate::clock::ClockError;
 use std::sync::Arc;
 use tlog::Hash;
 use tlog::checkpoint::{Checkpoint, CheckpointError};
@@ -83,6 +84,9 @@ pub enum Refusal {
         /// What was cosigned, where something was.
         fork: Option<Box<Fork>>,
     },
+    /// The witness's clock cannot be right.
+    #[error("this witness's clock {0}, so it dates nothing now")]
+    Clock(ClockError),
     /// As many checkpoints wait as may.
     #[error("as many checkpoints wait as this witness takes")]
     Busy,
@@ -120,6 +124,7 @@ impl Refusal {
             Self::EmptyRoot => "empty-root",
             Self::OtherRoot { .. } => "other-root",
             Self::Proof { .. } => "consistency-proof",
+            Self::Clock(_) => "clock",
             Self::Busy => "busy",
             Self::Stopping => "stopping",
         }
@@ -135,7 +140,7 @@ impl Refusal {
             Self::Rate { .. } => 429,
             Self::Stale { .. } => 409,
             Self::EmptyRoot | Self::OtherRoot { .. } | Self::Proof { .. } => 422,
-            Self::Busy | Self::Stopping => 503,
+            Self::Clock(_) | Self::Busy | Self::Stopping => 503,
         }
     }
 
@@ -249,7 +254,9 @@ pub fn extends(latest: Option<&Arc<Latest>>, request: &Admitted) -> Result<(), R
         return Err(Refusal::OtherRoot { size, fork });
     }
     verify_consistency(last_size, &last_root, size, root, &request.proof).map_err(|why| {
-        let fork = latest.filter(|l| l.size > 0).map(|cosigned| {
+        // What was cosigned itself, sent again with a proof that it needs not, contradicts nothing.
+        let other = latest.filter(|l| l.size > 0 && l.size != size);
+        let fork = other.map(|cosigned| {
             Box::new(Fork {
                 cosigned: Arc::clone(cosigned),
                 other_root: other_root(&why, last_size, request),

@@ -35,6 +35,8 @@ pub struct Config {
     pub limits: limits::Settings,
     /// What time it is.
     pub clock: Clock,
+    /// Seconds that the machine counted since it was started.
+    pub uptime: Clock,
 }
 
 impl Config {
@@ -49,6 +51,7 @@ impl Config {
             log_rate: Rate::new(50, 1, 500),
             limits: limits::Settings::default(),
             clock: system_clock(),
+            uptime: Arc::new(crate::clock::uptime),
         }
     }
 }

@@ -6,6 +6,7 @@ use super::check::{Admitted, Refusal, extends};
 use super::config::Clock;
 use super::metrics::Metrics;
 use super::state::{Commit, Latest, Standing, Step};
+use crate::clock::{ClockError, Course, JUMP, not_behind};
 use crate::store::StoreError;
 use keys::Ed25519Secret;
 use std::collections::HashMap;
@@ -78,6 +79,10 @@ pub struct Cosigner<C: Commit> {
     pub standing: Arc<Standing>,
     /// What time it is.
     pub clock: Clock,
+    /// The machine's own count of time.
+    pub uptime: Clock,
+    /// How the two ran so far.
+    pub course: Course,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -110,11 +115,12 @@ impl<C: Commit> Cosigner<C> {
                     (standing.clone(), standing)
                 }
             };
-            let answer = extends(last.as_ref(), &request).map(|()| {
-                let (to, line) = self.cosign(last.as_deref(), request);
+            let answer = extends(last.as_ref(), &request).and_then(|()| {
+                let time = self.time(last.as_deref()).map_err(Refusal::Clock)?;
+                let (to, line) = self.cosign(time, request);
                 let to = Arc::new(to);
                 steps.insert(log, Step { log, from, to });
-                line
+                Ok(line)
             });
             answers.push((reply, answer));
         }
@@ -133,11 +139,18 @@ impl<C: Commit> Cosigner<C> {
         Ok(())
     }
 
-    /// Signs a checkpoint that passed, at a time that is never 0 and never before that of the
-    /// log's last cosignature.
-    fn cosign(&self, last: Option<&Latest>, request: Admitted) -> (Latest, String) {
-        let least = last.map_or(1, |l| l.time).max(1);
-        let time = (self.clock)().clamp(least, MAX_TIMESTAMP.max(least));
+    /// The time of a cosignature: never 0 and never before that of the log's last one, which it
+    /// would be where the clock went back by little.
+    fn time(&self, last: Option<&Latest>) -> Result<u64, ClockError> {
+        let last = last.map_or(0, |l| l.time);
+        let (now, uptime) = ((self.clock)(), (self.uptime)());
+        not_behind(now, last, JUMP)?;
+        self.course.follow(now, uptime)?;
+        Ok(now.clamp(last.max(1), MAX_TIMESTAMP.max(last)))
+    }
+
+    /// Signs a checkpoint that passed.
+    fn cosign(&self, time: u64, request: Admitted) -> (Latest, String) {
         let Admitted {
             checkpoint, note, ..
         } = request;

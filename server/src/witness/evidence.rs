@@ -11,7 +11,8 @@
 //!   proof, so it accuses nobody; the others take the log's keys.
 //!
 //! The files are bounded, in all and for each log, and the oldest are kept: a log that signs
-//! thousands of histories cannot push out what it did first, nor what another did. A name follows
+//! thousands of histories cannot push out what it did first, nor what another did, and what anybody
+//! can send has a share of its own. A name follows
 //! from what was submitted, so the same finding is kept once.
 
 use super::check::{Admitted, Fork, Refusal};
@@ -24,12 +25,18 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tlog::vkey::VerifierKey;
 
 /// Files at most.
 const MOST_FILES: usize = 1000;
 /// Bytes of all of them at most.
 const MOST_BYTES: u64 = 64 << 20;
+/// Of these, what anybody can send: it shall take nothing from what takes a log's keys.
+const MOST_DEGRADED_FILES: usize = 200;
+const MOST_DEGRADED_BYTES: u64 = 16 << 20;
+/// How often the directory is looked at while it is full: somebody may have moved files away.
+const LOOK: Duration = Duration::from_secs(60);
 /// Of one log: what takes its keys, and what anybody can send.
 const MOST_SIGNED: usize = 16;
 const MOST_DEGRADED: usize = 4;
@@ -63,8 +70,12 @@ struct Count {
 struct Held {
     files: usize,
     bytes: u64,
+    /// Of them, those that anybody can cause.
+    degraded: (usize, u64),
     by_log: HashMap<String, Count>,
     dropped: u64,
+    /// When they were counted last.
+    counted: Option<Instant>,
 }
 
 /// The files.
@@ -83,7 +94,48 @@ impl Held {
         } else {
             own.degraded < MOST_DEGRADED
         };
-        own_room && self.files < MOST_FILES && self.bytes.saturating_add(bytes) <= MOST_BYTES
+        let (files, of_them) = self.degraded;
+        let degraded_room = proven
+            || (files < MOST_DEGRADED_FILES
+                && of_them.saturating_add(bytes) <= MOST_DEGRADED_BYTES);
+        own_room
+            && degraded_room
+            && self.files < MOST_FILES
+            && self.bytes.saturating_add(bytes) <= MOST_BYTES
+    }
+
+    /// Counts what is in `dir`.
+    fn read(dir: &Path) -> Result<Self, Error> {
+        let mut held = Self {
+            counted: Some(Instant::now()),
+            ..Self::default()
+        };
+        for item in std::fs::read_dir(dir).map_err(|e| Error::io(dir, &e))? {
+            let item = item.map_err(|e| Error::io(dir, &e))?;
+            let bytes = item.metadata().map_err(|e| Error::io(dir, &e))?.len();
+            let name = item.file_name();
+            let name = name.to_string_lossy();
+            let mut parts = name.split('-');
+            let (finding, log) = (parts.next(), parts.next());
+            held.count(finding.unwrap_or_default(), log.unwrap_or_default(), bytes);
+        }
+        Ok(held)
+    }
+
+    /// As [`Held::has_room`]; where it has none, the directory is counted anew, now and then.
+    fn makes_room(&mut self, dir: &Path, log: &str, proven: bool, bytes: u64) -> bool {
+        if self.has_room(log, proven, bytes) {
+            return true;
+        }
+        if self.counted.is_some_and(|at| at.elapsed() < LOOK) {
+            return false;
+        }
+        self.counted = Some(Instant::now());
+        if let Ok(anew) = Self::read(dir) {
+            let dropped = self.dropped;
+            *self = Self { dropped, ..anew };
+        }
+        self.has_room(log, proven, bytes)
     }
 
     fn count(&mut self, finding: &str, log: &str, bytes: u64) {
@@ -93,7 +145,11 @@ impl Held {
         match finding {
             FORK => own.forks += 1,
             UNPORTABLE => own.unportable += 1,
-            _ => own.degraded += 1,
+            _ => {
+                own.degraded += 1;
+                self.degraded.0 += 1;
+                self.degraded.1 = self.degraded.1.saturating_add(bytes);
+            }
         }
     }
 }
@@ -104,20 +160,10 @@ impl Evidence {
     /// # Errors
     /// [`Error::Io`].
     pub fn open(dir: &Path, witness: &VerifierKey) -> Result<Self, Error> {
-        let mut held = Held::default();
-        for item in std::fs::read_dir(dir).map_err(|e| Error::io(dir, &e))? {
-            let item = item.map_err(|e| Error::io(dir, &e))?;
-            let bytes = item.metadata().map_err(|e| Error::io(dir, &e))?.len();
-            let name = item.file_name();
-            let name = name.to_string_lossy();
-            let mut parts = name.split('-');
-            let (finding, log) = (parts.next(), parts.next());
-            held.count(finding.unwrap_or_default(), log.unwrap_or_default(), bytes);
-        }
         Ok(Self {
             dir: dir.to_owned(),
             witness: witness.clone(),
-            held: Mutex::new(held),
+            held: Mutex::new(Held::read(dir)?),
         })
     }
 
@@ -172,10 +218,12 @@ impl Evidence {
         if there() {
             return Ok(Some(Kept::Before));
         }
-        if !self.held().has_room(&log, proven, 0) {
-            self.held().dropped += 1;
+        let mut held = self.held();
+        if !held.makes_room(&self.dir, &log, proven, 0) {
+            held.dropped += 1;
             return Ok(Some(Kept::Full));
         }
+        drop(held);
         let (finding, bytes) = self.write_up(request, fork, refusal, time);
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         // Held while it is written, so that two do not both find the last place.
@@ -281,4 +329,40 @@ const ACCUSES_NOBODY: &str = "the proof that came with a signed checkpoint does 
 fn submitted(request: &Admitted) -> String {
     // A note is UTF-8: it was read as such.
     String::from_utf8_lossy(&request.note.to_bytes()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_anybody_can_send_takes_no_place_from_forks() {
+        let mut held = Held::default();
+        for log in 0..MOST_DEGRADED_FILES {
+            let log = log.to_string();
+            assert!(held.has_room(&log, false, 100));
+            held.count(DEGRADED, &log, 100);
+        }
+        assert!(!held.has_room("another", false, 100));
+        assert!(held.has_room("another", true, 100));
+        let mut large = Held::default();
+        large.count(DEGRADED, "log", MOST_DEGRADED_BYTES);
+        assert!(!large.has_room("another", false, 1) && large.has_room("log", true, 1));
+    }
+
+    #[test]
+    fn files_that_were_moved_away_make_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut held = Held::default();
+        for _ in 0..MOST_SIGNED {
+            held.count(FORK, "log", 1);
+        }
+        held.dropped = 3;
+        held.counted = Some(Instant::now());
+        assert!(!held.makes_room(dir.path(), "log", true, 1), "just counted");
+        held.counted = None;
+        assert!(held.makes_room(dir.path(), "log", true, 1));
+        assert_eq!((held.files, held.dropped), (0, 3));
+    }
 }

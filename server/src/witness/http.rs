@@ -63,8 +63,10 @@ pub struct App {
     pub settings: Settings,
     /// Requests by address.
     pub addresses: Buckets<Network>,
-    /// Checkpoints by log.
+    /// Steps forward, by log.
     pub by_log: Buckets<Hash>,
+    /// All other requests about a log, by who sends them.
+    pub repeats: Buckets<(Hash, Network)>,
     /// Places for what takes long to verify.
     pub heavy: Semaphore,
     /// Where checkpoints wait.
@@ -186,6 +188,7 @@ fn refused(refusal: &Refusal) -> Response {
     let problem = match refusal {
         Refusal::Rate { wait } => problem.retry(*wait),
         Refusal::Busy | Refusal::Stopping => problem.retry(1),
+        Refusal::Clock(_) => problem.retry(60),
         _ => problem,
     };
     problem.into_response()
@@ -194,12 +197,23 @@ fn refused(refusal: &Refusal) -> Response {
 /// Verifies, waits for the cosigner, and keeps what contradicts what was cosigned.
 async fn cosigned(app: &Arc<App>, client: Client, bytes: Bytes) -> Answer {
     let request = admit(app, &bytes).await?;
-    // Only a log itself can spend what is its own.
-    if !client.exempt
-        && let Err(wait) = app.by_log.spend(request.log.hash)
-    {
-        let wait = whole_seconds(wait);
-        return Err(Refusal::Rate { wait });
+    if !client.exempt {
+        let log = request.log.hash;
+        let latest = app.standing.latest(&log);
+        // A log's checkpoints are public, and anybody can send one again: only a step forward,
+        // which takes the log's keys each time, is the log's own to spend.
+        let forward = latest
+            .as_ref()
+            .is_none_or(|l| request.checkpoint.size > l.size)
+            && check::extends(latest.as_ref(), &request).is_ok();
+        let spent = match forward {
+            true => app.by_log.spend(log),
+            false => app.repeats.spend((log, client.network)),
+        };
+        if let Err(wait) = spent {
+            let wait = whole_seconds(wait);
+            return Err(Refusal::Rate { wait });
+        }
     }
     let (reply, answer) = oneshot::channel();
     let kept = request.clone();
@@ -234,6 +248,12 @@ async fn keep(app: &Arc<App>, request: Admitted, refusal: Refusal) {
                 "countersign-witness: {:?}: {refusal}; kept under evidence/",
                 request.checkpoint.origin
             ),
+            Ok(Some(Kept::Full)) if refusal.fork().is_some_and(|f| f.other_root.is_some()) => {
+                eprintln!(
+                    "countersign-witness: {:?}: {refusal}; NOT kept, evidence/ is full: move its files elsewhere",
+                    request.checkpoint.origin
+                );
+            }
             Ok(_) => {}
             // The checkpoint is refused all the same.
             Err(e) => eprintln!("countersign-witness: evidence is not kept: {e}"),

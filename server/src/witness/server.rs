@@ -8,6 +8,7 @@ use super::http::{App, Desk, HEAVY};
 use super::logs::Logs;
 use super::metrics::Metrics;
 use super::state::{Commit, State};
+use crate::clock::Course;
 use crate::error::Error;
 use crate::http;
 use crate::limits::Buckets;
@@ -92,6 +93,7 @@ pub fn start_with<C: Commit>(
         settings: config.limits.clone(),
         addresses: Buckets::new(config.limits.address_rate, REMEMBERED),
         by_log: Buckets::new(config.log_rate, REMEMBERED),
+        repeats: Buckets::new(config.log_rate, REMEMBERED),
         heavy: Semaphore::new(HEAVY),
         queue,
         list: Mutex::new(None),
@@ -103,6 +105,8 @@ pub fn start_with<C: Commit>(
         state: wrap(state),
         standing,
         clock: Arc::clone(&config.clock),
+        uptime: Arc::clone(&config.uptime),
+        course: Course::default(),
         metrics,
     };
     let run = move || {
@@ -156,6 +160,8 @@ pub fn start_with<C: Commit>(
 struct Watch {
     path: PathBuf,
     seen: Option<(u64, i64, i64)>,
+    /// What could not be read, so that it is said once.
+    failed: Option<(u64, i64, i64)>,
 }
 
 fn identity(path: &Path) -> Option<(u64, i64, i64)> {
@@ -168,7 +174,8 @@ impl Watch {
     /// From before it is read for the first time.
     fn begin(path: PathBuf) -> Self {
         let seen = identity(&path);
-        Self { path, seen }
+        let failed = None;
+        Self { path, seen, failed }
     }
 
     async fn follow(mut self, app: Arc<App>) {
@@ -178,15 +185,23 @@ impl Watch {
             if now == self.seen {
                 continue;
             }
-            self.seen = now;
             let path = self.path.clone();
-            match tokio::task::spawn_blocking(move || Logs::load(&path)).await {
+            let loaded = tokio::task::spawn_blocking(move || Logs::load(&path)).await;
+            match loaded {
                 Ok(Ok(logs)) => {
+                    self.seen = now;
                     eprintln!("countersign-witness: {} logs", logs.len());
                     app.set_logs(logs);
                 }
-                // Whoever wrote that by hand finds it here; what was known before holds.
-                Ok(Err(e)) => eprintln!("countersign-witness: the logs stay as they were: {e}"),
+                // Whoever wrote that by hand finds it here; what was known before holds. It is
+                // read again: what cannot be read now may be later, and a key that was taken out
+                // must not be trusted for ever.
+                Ok(Err(e)) => {
+                    if self.failed != now {
+                        eprintln!("countersign-witness: the logs stay as they were: {e}");
+                    }
+                    self.failed = now;
+                }
                 Err(_) => {}
             }
         }

@@ -3,6 +3,7 @@
 
 use crate::bench::{NAME, START, log};
 use crate::played::Played;
+use countersign_server::clock::Course;
 use countersign_server::store::StoreError;
 use countersign_server::witness::check::{self, Refusal};
 use countersign_server::witness::cosigner::{Answer, Cosigner, Job, Queue};
@@ -111,6 +112,8 @@ impl Desk {
             },
             standing: Arc::clone(&standing),
             clock: Arc::new(move || times.lock().unwrap().next().unwrap_or(START)),
+            uptime: Arc::new(|| 1000),
+            course: Course::default(),
             metrics,
         };
         let ended = cosigner.run(&jobs);
@@ -269,7 +272,7 @@ fn no_time_goes_back_in_a_batch_and_each_log_has_its_own() {
         (&log, 0, 1, START, START),
         (&other, 0, 1, START - 50, START - 50),
         (&log, 1, 2, START - 100, START),
-        (&log, 2, 3, 0, START),
+        (&log, 2, 3, START - 250, START),
         (&other, 1, 2, START - 60, START - 50),
         (&log, 3, 4, START + 7, START + 7),
         (&log, 4, 4, START + 1, START + 7),

@@ -14,7 +14,7 @@ use tlog::note::{Note, parse_signatures};
 use tlog::vkey::VerifierKey;
 
 pub const NAME: &str = "example.com/witness";
-pub const START: u64 = 1_700_000_000;
+pub const START: u64 = 1_800_000_000;
 
 #[derive(Debug)]
 pub struct Answer {
@@ -81,6 +81,8 @@ pub struct Bench {
     pub dir: tempfile::TempDir,
     pub vkey: VerifierKey,
     pub clock: Arc<AtomicU64>,
+    /// Seconds since the machine was started.
+    pub uptime: Arc<AtomicU64>,
     pub handle: Option<Handle>,
 }
 
@@ -104,6 +106,7 @@ impl Bench {
             dir,
             vkey,
             clock: Arc::new(AtomicU64::new(START)),
+            uptime: Arc::new(AtomicU64::new(1000)),
             handle: None,
         };
         bench.start();
@@ -111,9 +114,10 @@ impl Bench {
     }
 
     pub fn config(&self) -> Config {
-        let clock = Arc::clone(&self.clock);
+        let (clock, uptime) = (Arc::clone(&self.clock), Arc::clone(&self.uptime));
         Config {
             clock: Arc::new(move || clock.load(Ordering::SeqCst)),
+            uptime: Arc::new(move || uptime.load(Ordering::SeqCst)),
             ..Config::new(self.dir.path())
         }
     }

@@ -104,6 +104,10 @@ fn what_is_not_proven_is_said_in_words_and_accuses_nobody() {
     }
     metric(&bench, "degraded", 2);
     metric(&bench, "fork", 0);
+    // What was cosigned itself, with a proof that it needs not, is no finding.
+    let again = AddCheckpoint::body(8, &[[1; 32]], &log.note(8));
+    assert_eq!(bench.post(&again).status, 422);
+    metric(&bench, "degraded", 2);
     bench.grow(&log, 8, 40);
 }
 

@@ -35,6 +35,31 @@ fn a_log_spends_its_own_rate_and_a_stranger_cannot() {
     bench.grow(&other, 0, 3);
 }
 
+/// A log's checkpoints are public, and this witness itself hands them out.
+#[test]
+fn a_stranger_who_sends_a_log_s_checkpoints_again_spends_nothing_of_the_log_s() {
+    let log = log("log.example", 40);
+    let mut bench = Bench::new(&[&log]);
+    limited(&mut bench, |c| c.log_rate = Rate::new(1, 3600, 3));
+    bench.grow(&log, 0, 3);
+    // The last one, an old one, and a newer one that is not cosigned yet with a proof that is none.
+    let mut wrong = log.proof(3, 9);
+    wrong[0] = [1; 32];
+    let wrong = tlog::witness::AddCheckpoint::body(3, &wrong, &log.note(9));
+    let mut statuses = Vec::new();
+    for body in [log.body(3, 3), log.body(0, 2), wrong]
+        .iter()
+        .cycle()
+        .take(9)
+    {
+        statuses.push(bench.post(body).status);
+    }
+    assert_eq!(statuses, [200, 409, 422, 429, 429, 429, 429, 429, 429]);
+    bench.grow(&log, 3, 4);
+    bench.grow(&log, 4, 5);
+    assert_eq!(bench.post(&log.body(5, 6)).said(), (429, "log-rate".into()));
+}
+
 #[test]
 fn an_address_spends_its_own_rate_and_reads_cost_nothing() {
     let log = log("log.example", 40);
