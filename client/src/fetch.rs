@@ -6,9 +6,12 @@
 //! that begins with `https` is never left for `http`.
 
 mod ask;
+mod download;
 
 use crate::fail::Fail;
 pub use ask::{Answer, Ask, Hop, Lost, Through};
+pub use download::Download;
+use download::STALL;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +27,6 @@ const RESPONSE: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_secs(30);
 /// For a whole small body (documents, tiles, bundles).
 const SMALL_BODY: Duration = Duration::from_secs(120);
-/// For any single read of a download: one that stalls ends, one that is slow goes on.
-const STALL: Duration = Duration::from_secs(60);
 /// For somebody who is told something.
 const TOLD: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: u32 = 5;
@@ -38,33 +39,6 @@ pub struct Fetcher {
     agent: Agent,
     received: Arc<AtomicU64>,
     deadline: Option<Instant>,
-}
-
-/// A body as it comes. Ends in an error where fewer bytes come than were announced.
-pub struct Download {
-    inner: ureq::BodyReader<'static>,
-    left: Option<u64>,
-    received: Arc<AtomicU64>,
-}
-
-impl Read for Download {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        if n == 0 && !buffer.is_empty() {
-            return match self.left {
-                Some(left) if left > 0 => Err(std::io::Error::new(
-                    std::io::ErrorKind::UnexpectedEof,
-                    format!("the connection ended {left} bytes short of the announced length"),
-                )),
-                _ => Ok(0),
-            };
-        }
-        self.received.fetch_add(n as u64, Relaxed);
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(n as u64);
-        }
-        Ok(n)
-    }
 }
 
 impl Fetcher {
@@ -332,20 +306,16 @@ impl Fetcher {
         if status != 200 {
             return Err(bad_status(url, status, &[]));
         }
-        let (reader, length) = self.open(response);
+        let (mut reader, length) = self.open(response);
+        reader.keeps_pace();
         Ok((reader, length, final_url))
     }
 
     fn open(&self, response: http::Response<Body>) -> (Download, Option<u64>) {
         let length = response.body().content_length();
-        (
-            Download {
-                inner: response.into_body().into_reader(),
-                left: length,
-                received: Arc::clone(&self.received),
-            },
-            length,
-        )
+        let reader = response.into_body().into_reader();
+        let received = Arc::clone(&self.received);
+        (Download::new(reader, length, received), length)
     }
 
     fn read_body(

@@ -9,7 +9,12 @@ use ledger::state::StateDocument;
 use ledger::{Hash, hex32};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long another process may hold the memory: it does for some milliseconds.
+const LOCKED: Duration = Duration::from_secs(60);
 
 /// The newest checkpoint seen of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,6 +187,74 @@ impl Memory {
         Ok(())
     }
 
+    /// Takes up what a verdict proved, and saves it, unless other processes have remembered since,
+    /// of the same log, project or artifact, what it was not judged by: then `false`, nothing is
+    /// saved, this memory has it now too, and whoever judged must judge again.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; what is on disk is then as it was.
+    pub fn learn_judged(
+        &mut self,
+        path: &Path,
+        origin: &str,
+        proven: &crate::verify::Proven,
+    ) -> Result<bool, MemoryError> {
+        let _lock = lock(path)?;
+        let newest = Self::load(path)?;
+        if self.join(&newest, origin, proven) {
+            return Ok(false);
+        }
+        self.learn(origin, proven);
+        if *self != newest {
+            self.save(path)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes up what `other` knows; whether that is news of what is to be judged.
+    pub(crate) fn join(
+        &mut self,
+        other: &Self,
+        origin: &str,
+        judged: &crate::verify::Proven,
+    ) -> bool {
+        let about = |m: &Self| {
+            let release = release_key(&judged.project, &judged.artifact);
+            (
+                m.logs.get(origin).cloned(),
+                m.projects.get(&hex32(&judged.project)).cloned(),
+                m.releases.get(&release).cloned(),
+            )
+        };
+        let before = about(self);
+        self.api_version.clone_from(&other.api_version);
+        for (origin, theirs) in &other.logs {
+            let ours = self.logs.entry(origin.clone());
+            let ours = ours.or_insert_with(|| theirs.clone());
+            let view_time = ours.view_time.max(theirs.view_time);
+            // Of one size theirs: whoever has proven another root is then refused by it.
+            if theirs.size >= ours.size {
+                *ours = theirs.clone();
+            }
+            ours.view_time = view_time;
+        }
+        for (project, theirs) in &other.projects {
+            let ours = self.projects.entry(project.clone());
+            let ours = ours.or_insert_with(|| theirs.clone());
+            if theirs.size > ours.size {
+                *ours = theirs.clone();
+            }
+        }
+        for (name, theirs) in &other.releases {
+            let ours = self.releases.entry(name.clone());
+            let ours = ours.or_insert_with(|| theirs.clone());
+            if theirs.index > ours.index {
+                *ours = theirs.clone();
+            }
+        }
+        about(self) != before
+    }
+
     /// Takes up what a verdict proved; never goes back.
     pub fn learn(&mut self, origin: &str, proven: &crate::verify::Proven) {
         self.learn_head(origin, &proven.project, &proven.checkpoint, &proven.head);
@@ -240,14 +313,22 @@ pub(crate) fn lock(path: &Path) -> Result<std::fs::File, MemoryError> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(io)?;
     }
-    let lock = std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&name)
-        .map_err(io)?;
-    lock.lock().map_err(io)?;
-    Ok(lock)
+    let mut options = std::fs::File::options();
+    options.create(true).truncate(false).write(true);
+    // Who could open it could hold it.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let lock = options.open(&name).map_err(io)?;
+    let end = Instant::now() + LOCKED;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(e) => return Err(io(e.into())),
+        }
+    }
 }
 
 /// A newer head is remembered only where it withdraws the same.
@@ -275,3 +356,6 @@ pub(crate) fn not_older(index: u64, newest: Option<u64>) -> Result<(), Refused> 
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

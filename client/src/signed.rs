@@ -208,3 +208,6 @@ pub(crate) fn max_age(max: Option<u64>, view: Option<u64>, now: u64) -> Result<(
         )))
     }
 }
+
+#[cfg(test)]
+mod tests;

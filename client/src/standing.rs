@@ -55,3 +55,6 @@ pub(crate) fn revoked_before(state: &StateDocument, target: &Target, index: u64)
     let mut of_it = state.revoked.iter().filter(|r| r.target == target);
     of_it.any(|r| r.index < index)
 }
+
+#[cfg(test)]
+mod tests;

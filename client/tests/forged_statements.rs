@@ -10,7 +10,7 @@ use forger::{Liar, Plan, T};
 use keys::{SecretKey, Signer};
 use ledger::bundle::Bundle;
 use ledger::envelope::Envelope;
-use ledger::state::{EndOfLife, Revoked, withdrawn_digest_key};
+use ledger::state::{EndOfLife, Revoked, StateDocument, withdrawn_digest_key};
 use ledger::statement::{KeyNote, Project, Revocation, Subject, Target, Withdrawal, Withdrawn};
 use ledger::{Hash, KeyId, hex32, sha256};
 use tlog::prefix::PrefixTree;
@@ -233,6 +233,36 @@ fn a_release_is_void_or_withdrawn_and_a_version_is_of_the_chain() {
         kind(&liar, &bundle, &plan().id, &memory),
         "refused: needs-refresh"
     );
+    // Of an older one only what cannot be taken back: its revocations, not what was withdrawn
+    // since, nor an end of life that turned out void.
+    let ends = |state: &mut StateDocument| {
+        state.end_of_life.push(EndOfLife {
+            prefix: "pkg:generic/acme/x".into(),
+            statement: [6; 32],
+        });
+    };
+    let mut older = SeenHead {
+        size: 2,
+        state: plan().state,
+    };
+    older.state.withdrawn = [9; 32];
+    ends(&mut older.state);
+    memory.projects.insert(hex32(&plan().id), older.clone());
+    assert_eq!(kind(&liar, &bundle, &plan().id, &memory), "stands");
+    let key = revoked(&liar.release, 2, Some(1));
+    older.state.revoked.push(key);
+    memory.projects.insert(hex32(&plan().id), older);
+    assert_eq!(kind(&liar, &bundle, &plan().id, &memory), "void");
+    let mut newer = SeenHead {
+        size: 9,
+        state: plan().state,
+    };
+    ends(&mut newer.state);
+    memory.projects.insert(hex32(&plan().id), newer);
+    assert_eq!(kind(&liar, &bundle, &plan().id, &memory), "withdrawn");
+    let mut ended = plan();
+    ends(&mut ended.state);
+    assert_eq!(taken(&liar, ended, release.clone(), &none), "withdrawn");
 
     // A version: the newest, one before it, one that another project's roots have signed.
     let next = SecretKey::generate().unwrap();

@@ -253,6 +253,12 @@ fn every_log_key_and_the_quorum_must_have_signed() {
         let mut c = genuine();
         without(&mut c, nth);
         assert_eq!(c.kind(), kind, "signature line {nth} left out");
+        let said = c.run().unwrap_err().to_string();
+        match nth {
+            2 => assert!(said.contains("cosigned by W2, not by W1"), "{said}"),
+            3 => assert!(said.contains("cosigned by W1, not by W2"), "{said}"),
+            _ => {}
+        }
     }
 }
 
@@ -262,7 +268,9 @@ fn cosignatures_from_the_future_do_not_count() {
     let mut c = genuine();
     c.now = public - 301;
     assert_eq!(c.kind(), "quorum-not-met");
-    c.now = public - 299;
+    let said = c.run().unwrap_err().to_string();
+    assert!(said.contains("cosigned by W1, not by W2"), "{said}");
+    c.now = public - 300;
     assert_eq!(c.kind(), "verified");
 }
 

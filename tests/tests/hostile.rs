@@ -822,10 +822,24 @@ fn a_dripping_document_is_left_in_time() {
     assert!(took > Duration::from_secs(100) && took < Duration::from_secs(150));
 }
 
+/// An artifact, which may take hours, ends with the first minute in which next to nothing comes
+/// (`PACE`), though no single read waits for long.
+#[test]
+#[ignore = "waits for the client's patience of a minute"]
+fn a_dripping_artifact_is_left_in_time() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
+    let took = dripped(head, b"#", "download-broken");
+    assert!(took > Duration::from_secs(50) && took < Duration::from_secs(90));
+}
+
 /// Gets from a server that goes on with `drop` each second, which fails so; how long it took.
+/// The bundle comes whole where the artifact is what drips.
 fn dripped(head: &'static str, drop: &'static [u8], kind: &str) -> Duration {
     let bench = Bench::new();
-    let server = Hostile::new(move |_, out| {
+    let server = Hostile::new(move |path, out| {
+        if drop == b"#" && path.ends_with(".bundle") {
+            return whole(out, &genuine().small_bundle);
+        }
         out.write_all(head.as_bytes())?;
         loop {
             out.write_all(drop)?;
@@ -834,7 +848,7 @@ fn dripped(head: &'static str, drop: &'static [u8], kind: &str) -> Duration {
         }
     });
     let mut command = program("countersign", bench.dir.path());
-    command.args(["get", &format!("{}/big", server.url), "-o", "down/file"]);
+    command.args(["get", &format!("{}/x.sh", server.url), "-o", "down/file"]);
     command.args(["--policy", "policy.toml", "--version", "1.0"]);
     let start = Instant::now();
     let said = run(command).unwrap();
@@ -889,4 +903,58 @@ fn a_log_that_does_not_connect_to_what_is_remembered_is_refused() {
         let said = get("1.0", "/1/x.sh");
         assert_eq!(said.code, 0, "{}", said.err);
     }
+}
+
+/// A server that holds an old release back until this machine has seen a newer one.
+#[test]
+fn what_another_process_saw_during_the_download_binds_this_one_too() {
+    let g = genuine();
+    type Armed = OnceLock<(PathBuf, String)>;
+    let armed: Arc<Armed> = Arc::default();
+    let by_then = armed.clone();
+    let server = Hostile::new(move |path, out| {
+        if path == "/1/x.sh"
+            && let Some((dir, url)) = by_then.get()
+        {
+            let mut command = program("countersign", dir);
+            let args = "-o newer --policy policy.toml --version 2.0";
+            command.args(["get", &format!("{url}/2/x.sh")]);
+            let said = run(command_with(command, args)).unwrap();
+            assert_eq!(said.code, 0, "{}", said.err);
+        }
+        match path {
+            "/1/x.sh" => whole(out, &genuine().small),
+            "/1/x.sh.bundle" => whole(out, &genuine().small_bundle),
+            "/2/x.sh" => whole(out, b"exit 1\n"),
+            "/2/x.sh.bundle" => whole(out, &genuine().next_bundle),
+            _ => whole(out, &genuine().tile),
+        }
+    });
+    let bench = Bench::new();
+    let policy = g.policy.replace(&g.log, &server.url);
+    std::fs::write(bench.path("policy.toml"), policy).unwrap();
+    let get = |more: &str| {
+        let mut command = program("countersign", bench.dir.path());
+        command.args(["get", &format!("{}/1/x.sh", server.url)]);
+        run(command_with(
+            command,
+            &format!("--policy policy.toml {more}"),
+        ))
+        .unwrap()
+    };
+    let said = get("-o first --version 1.0");
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = get("-o again");
+    assert_eq!(said.code, 0, "alone it is as new as any: {}", said.err);
+    let place = (bench.dir.path().to_owned(), server.url.clone());
+    armed.set(place).unwrap();
+    let said = get("-o late");
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("[rollback]"), "{}", said.err);
+    assert!(bench.path("newer").exists() && !bench.path("late").exists());
+}
+
+fn command_with(mut command: Command, args: &str) -> Command {
+    command.args(args.split_whitespace());
+    command
 }

@@ -13,6 +13,8 @@ pub(crate) struct Asked {
     pub(crate) project: ProjectPolicy,
     /// `None` for the latest.
     pub(crate) version: Option<String>,
+    /// Whether the name says which version, as `@latest` does too.
+    pub(crate) says_version: bool,
     pub(crate) artifact: Option<String>,
 }
 
@@ -54,6 +56,7 @@ impl Asked {
         }
         Ok(Self {
             project: found.clone(),
+            says_version: version.is_some(),
             version: version.filter(|v| *v != "latest").map(str::to_owned),
             artifact: artifact.map(str::to_owned),
         })

@@ -153,7 +153,8 @@ pub fn load_memory(path: &Path) -> Result<Memory, Fail> {
 }
 
 /// Takes up what was proven, and saves it. Where a state file is there and cannot be written, what
-/// it has binds all the same; that nothing is added to it is a warning.
+/// it has binds all the same; that nothing is added to it is a warning. `false` where another
+/// process has remembered since what it was not judged by: `memory` has that now, judge again.
 ///
 /// # Errors
 /// Exit code 2.
@@ -162,8 +163,20 @@ pub fn remember(
     memory: &mut Memory,
     policy: &Policy,
     proven: &crate::verify::Proven,
-) -> Result<(), Fail> {
-    take_up(path, memory, |m| m.learn(&policy.log.origin, proven))
+) -> Result<bool, Fail> {
+    let origin = &policy.log.origin;
+    match memory.learn_judged(path, origin, proven) {
+        Ok(learnt) => Ok(learnt),
+        Err(e) => {
+            read_only(path, e)?;
+            // Whoever can write it may have.
+            let news = memory.join(&load_memory(path)?, origin, proven);
+            if !news {
+                memory.learn(origin, proven);
+            }
+            Ok(!news)
+        }
+    }
 }
 
 /// Takes up a head that was proven, and saves it, as [`remember`] does.
@@ -187,13 +200,22 @@ fn take_up(path: &Path, memory: &mut Memory, learn: impl Fn(&mut Memory)) -> Res
     let Err(e) = memory.learn_at(path, &learn) else {
         return Ok(());
     };
+    read_only(path, e)?;
+    // It counts for the rest of this run.
+    learn(memory);
+    Ok(())
+}
+
+/// Whether the state cannot be written for no other reason than that: said once.
+///
+/// # Errors
+/// Exit code 2 where it is not there, or cannot be read.
+fn read_only(path: &Path, e: MemoryError) -> Result<(), Fail> {
     let fail = Fail::usage("state-unwritable", e.to_string());
     // What cannot be read, or was damaged meanwhile, binds nobody: that is no read-only state.
     if !matches!(e, MemoryError::Unwritable { .. }) || !path.exists() {
         return Err(fail.hint("give --state FILE in a directory that can be written"));
     }
-    // It counts for the rest of this run.
-    learn(memory);
     let fail = fail.hint("the state is read, and nothing is added to it; give --state FILE in a directory that can be written to remember more");
     warn_once("not remembered", &fail);
     Ok(())

@@ -11,7 +11,6 @@ use ledger::evidence::{Evidence, Fork, MAX_EVIDENCE_BYTES, Side};
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use tlog::vkey::VerifierKey;
 
 /// The subcommands of `evidence`.
 #[derive(Debug, Subcommand)]
@@ -88,17 +87,26 @@ fn verify(args: &VerifyArgs) -> Result<(), Fail> {
     }
     sayln!(
         "{}",
-        match policy {
-            Some(_) => "these are keys of your policy's log",
+        match &policy {
+            Some(policy) => {
+                let listed = |key: &&_| policy.log.vkeys.contains(key);
+                let known = fork.keys.iter().filter(listed).count();
+                match known == fork.keys.len() {
+                    true => "these are keys of your policy's log",
+                    false => {
+                        "one key at least is of your policy's log, others the policy does not list"
+                    }
+                }
+            }
             None => "compare the keys above with those that you know this log by, or give --policy",
         }
     );
     Ok(())
 }
 
-/// The evidence is of the policy's log, by the keys that the policy lists.
+/// The evidence is of the policy's log: one key that the policy lists signed both, whoever else did,
+/// as the keys that come with an overlap.
 fn compare(fork: &Fork, policy: &Policy) -> Result<(), Fail> {
-    let known = |key: &VerifierKey| policy.log.vkeys.contains(key);
     let other = |what: String| {
         Fail::untrusted("evidence-other-log", what)
             .detail("expected", policy.log.origin.as_str())
@@ -108,11 +116,11 @@ fn compare(fork: &Fork, policy: &Policy) -> Result<(), Fail> {
     if fork.origin != policy.log.origin {
         return Err(other("the evidence is of another log".to_owned()));
     }
-    match fork.keys.iter().find(|key| !known(key)) {
-        Some(key) => Err(other(format!(
-            "the evidence is signed by {key}, which the policy does not list"
-        ))),
-        None => Ok(()),
+    match fork.keys.iter().any(|key| policy.log.vkeys.contains(key)) {
+        true => Ok(()),
+        false => Err(other(
+            "the evidence is signed by no key that the policy lists".to_owned(),
+        )),
     }
 }
 

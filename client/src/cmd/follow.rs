@@ -14,6 +14,7 @@ use ledger::trust::{MAX_TRUST_BYTES, TrustDocument};
 use ledger::{Hash, hex32, sha256};
 use serde_json::json;
 use std::path::PathBuf;
+use tlog::note::Note;
 
 /// Arguments of `trust update`.
 #[derive(Debug, Args)]
@@ -86,6 +87,12 @@ pub fn run(args: &UpdateArgs) -> Result<(), Fail> {
     let policy = load_policy(&places)?;
     let state = state_path(&places)?;
     let mut memory = load_memory(&state)?;
+    // An old answer is signed by all of today's keys as well: it would lead back to what was replaced.
+    let dated = |p: &ProjectPolicy| policy.max_age_of(p).is_some();
+    if !memory.logs.contains_key(&policy.log.origin) && !policy.projects.iter().all(dated) {
+        return Err(Fail::usage("no-memory-or-max-age", "nothing of the log is remembered, and the policy has no max-age")
+            .hint("verify a release first, or see `countersign releases` and remember that, or set max-age in the policy: else an old recommendation could be served to you unseen"));
+    }
     let fetcher = Fetcher::new(args.ca_file.as_deref())?;
     let (mut found, mut views, mut silent) = (Vec::new(), Vec::new(), Vec::new());
     for project in &policy.projects {
@@ -145,7 +152,19 @@ pub fn run(args: &UpdateArgs) -> Result<(), Fail> {
     let text = new
         .to_toml()
         .map_err(|e| Fail::usage(e.kind(), e.to_string()))?;
-    ask(args.yes, &changes, "change the policy so?")?;
+    let shown = match weak.is_empty() {
+        true => changes,
+        false => format!("{changes}weaker: {}\n", weak.join("; ")),
+    };
+    ask(args.yes, &shown, "change the policy so?")?;
+    let now = load_policy(&places)?.to_toml();
+    if !matches!((now, policy.to_toml()), (Ok(now), Ok(before)) if now == before) {
+        return Err(Fail::usage(
+            "policy-changed",
+            "the policy was changed meanwhile; nothing was written",
+        )
+        .hint("run it again"));
+    }
     // Where the policy is a link, what it leads to is changed.
     let file = args
         .file
@@ -215,5 +234,13 @@ fn followed(policy: &Policy, document: &TrustDocument) -> Result<Policy, Fail> {
     let mut new = policy.clone();
     new.log.vkeys = theirs.log.vkeys;
     new.witnesses_text = theirs.witnesses_text;
+    // A floor is signed by a key of the log; none of those that stay may have been there yet.
+    let signed = |floor: &str| {
+        let note = Note::parse(floor.as_bytes());
+        note.is_ok_and(|n| n.verify(&new.log.vkeys).is_ok())
+    };
+    if !new.log.checkpoint_floor.as_deref().is_none_or(signed) {
+        new.log.checkpoint_floor = None;
+    }
     Policy::parse_toml(&new.to_toml().map_err(bad)?).map_err(bad)
 }

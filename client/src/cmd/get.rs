@@ -25,7 +25,8 @@ pub struct FetchArgs {
     /// The project, where the policy has several
     #[arg(long)]
     pub project: Option<String>,
-    /// The version that it must be; without it, nothing older than what is remembered is taken
+    /// The version that it must be; without it, nothing older than what is remembered is taken, but by
+    /// name where all that is newer was withdrawn, revoked or ended, which is then said
     #[arg(long)]
     pub version: Option<String>,
     /// The name that the artifact was released under [default: the last part of the address]
@@ -93,11 +94,10 @@ pub fn run(args: &GetArgs) -> Result<(), Fail> {
         false => Placed::new_in(&destination)?,
     };
     let copied = prepared.download(|reader, limit| placed.fill(reader, limit))?;
-    let verdict = prepared
-        .check(&copied)
-        .map_err(|f| prepared.keep(Some(placed.path()), f))?;
     // First remembered, then placed: where nothing can be remembered at all, nothing is placed.
-    prepared.learn(&verdict)?;
+    let verdict = prepared
+        .settle(&copied)
+        .map_err(|f| prepared.keep(Some(placed.path()), f))?;
     prepared.receipt(Command::Get, &verdict, &copied, None)?;
     if to_stdout {
         // The bytes are hashed again on their way out: what is written is what was verified.

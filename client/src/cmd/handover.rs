@@ -5,6 +5,13 @@ use crate::policy::glob;
 use std::ffi::OsString;
 use std::process::Command;
 
+/// Secrets that open keys or speak for a pipeline.
+const SECRETS: [&str; 3] = [
+    "COUNTERSIGN_PASSPHRASE",
+    "COUNTERSIGN_PIN",
+    crate::oidc::TOKEN,
+];
+
 /// What is handed over, and what is not.
 pub(crate) struct Handover {
     /// `None`: all of it, as for any program.
@@ -29,7 +36,7 @@ impl Handover {
         for (name, value) in variables {
             let shown = name.to_string_lossy().into_owned();
             // Ours, and of no use to what is run; only who names it hands it over.
-            if shown == "COUNTERSIGN_PASSPHRASE" && !patterns().any(|p| *p == shown) {
+            if SECRETS.contains(&shown.as_str()) && !patterns().any(|p| *p == shown) {
                 withheld.push(shown);
                 own = true;
                 continue;
@@ -96,6 +103,24 @@ mod tests {
         let line = line.unwrap_or_default();
         assert!(line.contains("AWS_SECRET") && line.contains("CI"), "{line}");
         assert!(!line.contains('\u{1b}'), "{line:?}");
+    }
+
+    #[test]
+    fn what_opens_keys_is_handed_over_only_by_its_full_name() {
+        let choose = |more: &[&str]| {
+            let own = [
+                "COUNTERSIGN_PASSPHRASE",
+                "COUNTERSIGN_PIN",
+                "COUNTERSIGN_ID_TOKEN",
+                "CI",
+            ];
+            let variables = own.iter().map(|n| (n.into(), "value".into()));
+            let more: Vec<String> = more.iter().map(|m| (*m).to_owned()).collect();
+            Handover::choose(None, &more, variables).names
+        };
+        assert_eq!(choose(&[]), ["CI"]);
+        assert_eq!(choose(&["*"]), ["CI"]);
+        assert_eq!(choose(&["COUNTERSIGN_PIN"]), ["COUNTERSIGN_PIN"]);
     }
 
     #[test]

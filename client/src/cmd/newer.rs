@@ -7,6 +7,7 @@ use crate::fetch::Fetcher;
 use crate::memory::{Memory, SeenCheckpoint, SeenHead};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::refused::Refused;
+use crate::signed::Signed;
 use crate::verify::{Artifact, Wanted, verify, verify_head};
 use ledger::bundle::{Bundle, Latest, MAX_BUNDLE_BYTES};
 use ledger::from_hex32;
@@ -92,10 +93,26 @@ impl Asked<'_> {
             policy,
             state: self.state,
         };
+        let signed = || {
+            let read = Signed::read(&own.first, policy, now(), false);
+            read.is_ok_and(|signed| signed.log_keys(policy).is_ok())
+        };
         let connect = || {
             let (old, new_at) = ((first.size, first.root), (new.size, root));
             history::connect(self.fetcher, log, old, new_at).map_err(|mut fail| {
-                if fail.code == crate::fail::UNTRUSTED {
+                let untrusted = fail.code == crate::fail::UNTRUSTED;
+                if untrusted && !signed() {
+                    // Anybody can have written it: that accuses nobody.
+                    return Fail::unchecked(
+                        "not-consistent",
+                        "the log does not go on from the bundle's own checkpoint, which the policy's keys have not signed",
+                    )
+                    .detail("log", log.origin.as_str())
+                    .detail("bundle", own.first.trim_end())
+                    .detail("now", new.checkpoint.trim_end())
+                    .hint("the bundle is damaged, or from before the log's keys were changed: get it anew");
+                }
+                if untrusted {
                     let notes = (own.first.as_str(), new.checkpoint.as_str());
                     fail = ours.against(self.fetcher, notes, fail);
                 }

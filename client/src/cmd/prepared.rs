@@ -14,7 +14,7 @@ use super::learn::learn_shown;
 use super::receipts::Trusted;
 use super::refresh::{released, take_up};
 use super::verify::{parse_bundle, verdict_line};
-use crate::fail::Fail;
+use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
 use crate::memory::{Memory, release_key};
 use crate::place::Copied;
@@ -120,7 +120,7 @@ impl<'a> Prepared<'a> {
     /// whole history, proven, and the bundle is the log's.
     fn by_name(args: &'a FetchArgs, policy: Policy) -> Result<Self, Fail> {
         let mut asked = Asked::parse(&args.what, &policy, args.project.as_deref())?;
-        let twice = asked.version.is_some() && args.version.is_some();
+        let twice = asked.says_version && args.version.is_some();
         if twice || args.name.is_some() || args.bundle_url.is_some() {
             return Err(Fail::usage(
                 "contradictory-arguments",
@@ -147,6 +147,18 @@ impl<'a> Prepared<'a> {
         let least = project.min_version.as_deref().filter(|_| latest);
         let least = least.map(|v| floor(&releases, v)).transpose()?;
         let (release, subject) = asked.pick(&releases, least.max(project.min_index))?;
+        // It was seen, and does not stand any more: `pick` would have found it else.
+        let seen = memory
+            .releases
+            .get(&release_key(&project.id, &subject.name));
+        if let Some(seen) = seen.filter(|s| latest && s.index > release.index) {
+            eprintln!(
+                "warning: the latest {} that stands is older than version {} (entry {}), which was verified here before: that one was withdrawn, revoked or ended since",
+                visible(&subject.name),
+                visible(&seen.version),
+                seen.index
+            );
+        }
         let url = subject.download_location.clone().ok_or_else(|| {
             Fail::usage(
                 "no-download-location",
@@ -206,21 +218,33 @@ impl<'a> Prepared<'a> {
             Err(refused) => {
                 let at = (self.state.as_path(), &mut self.memory);
                 // The refusal stands, whether the log can be asked about its history or not.
-                let _ = learn_shown(&self.fetcher, &self.policy, &self.project, at, &self.bundle);
+                let shown =
+                    learn_shown(&self.fetcher, &self.policy, &self.project, at, &self.bundle);
+                if let Err(other) = shown
+                    && other.code == crate::fail::UNTRUSTED
+                    && other.kind != refused.kind
+                {
+                    eprint!("warning: besides what is refused: {}", other.human());
+                }
                 return Err(refused);
             }
         };
-        super::history::check(
-            &self.fetcher,
-            super::history::Against {
-                policy: &self.policy,
-                state: &self.state,
-            },
-            self.memory.logs.get(&self.policy.log.origin),
-            &self.bundle.first,
-            &verdict.proven.checkpoint,
-        )
-        .map_err(|f| f.detail("project", self.project.name.as_str()))
+        self.one_history(&verdict)
+    }
+
+    /// The log still shows the history that is remembered, and that the policy's floor is of.
+    fn one_history(&self, verdict: &Verdict) -> Result<(), Fail> {
+        let ours = super::history::Against {
+            policy: &self.policy,
+            state: &self.state,
+        };
+        let floor = super::history::floor(&self.policy);
+        let seen = self.memory.logs.get(&self.policy.log.origin);
+        seen.into_iter().chain(&floor).try_for_each(|seen| {
+            let (first, view) = (&self.bundle.first, &verdict.proven.checkpoint);
+            super::history::check(&self.fetcher, ours, Some(seen), first, view)
+                .map_err(|f| f.detail("project", self.project.name.as_str()))
+        })
     }
 
     fn refused(&self, refused: &Refused) -> Fail {
@@ -262,8 +286,21 @@ impl<'a> Prepared<'a> {
         fill(&mut reader, self.size).map_err(|f| f.detail("url", from))
     }
 
+    /// Verifies the bytes that came, and remembers what was proven: where other processes have
+    /// remembered something meanwhile, by that too.
+    pub(crate) fn settle(&mut self, copied: &Copied) -> Result<Verdict, Fail> {
+        loop {
+            let verdict = self.check(copied)?;
+            let proven = &verdict.proven;
+            if remember(&self.state, &mut self.memory, &self.policy, proven)? {
+                return Ok(verdict);
+            }
+            self.one_history(&verdict)?;
+        }
+    }
+
     /// Verifies the bytes that came.
-    pub(crate) fn check(&self, copied: &Copied) -> Result<Verdict, Fail> {
+    fn check(&self, copied: &Copied) -> Result<Verdict, Fail> {
         if copied.over {
             return Err(self.refused(&Refused::Size(differ(
                 self.size,
@@ -271,11 +308,6 @@ impl<'a> Prepared<'a> {
             ))));
         }
         self.judge(copied.sha256, copied.size)
-    }
-
-    /// Remembers what was proven.
-    pub(crate) fn learn(&mut self, verdict: &Verdict) -> Result<(), Fail> {
-        remember(&self.state, &mut self.memory, &self.policy, &verdict.proven)
     }
 
     /// Writes a receipt of it, if one is wanted; `handed` are the variables that what is run gets.

@@ -53,9 +53,8 @@ pub fn run(args: &RunArgs) -> Result<i32, Fail> {
         ..held.hash()?
     };
     let verdict = prepared
-        .check(&copied)
+        .settle(&copied)
         .map_err(|f| prepared.keep(Some(&held.path()), f))?;
-    prepared.learn(&verdict)?;
     prepared.cache(&verdict, &copied);
     let allowed = prepared.policy.run.environment.as_deref();
     let handover = Handover::choose(allowed, &args.env, std::env::vars_os());

@@ -1,6 +1,6 @@
 //! `countersign verify --statement`: what a bundle of a statement of any kind proves.
 
-use super::common::{now, refused_to_fail, time};
+use super::common::{learn_head, now, refused_to_fail, time, warn_once};
 use super::history::Against;
 use super::sign::says;
 use super::verify::read_bundle;
@@ -17,7 +17,7 @@ pub(super) fn said(
     file: &Path,
     named: Option<&str>,
     ours: Against<'_>,
-    memory: &Memory,
+    memory: &mut Memory,
     as_json: bool,
 ) -> Result<String, Fail> {
     let policy = ours.policy;
@@ -27,6 +27,10 @@ pub(super) fn said(
     let bundle = read_bundle(file)?;
     let stated = verify_statement(&project.id, &bundle, policy, memory, now())
         .map_err(|r| refused_to_fail(&r, ours, project, &bundle))?;
+    let proven = (&stated.checkpoint, &stated.head);
+    if let Err(e) = learn_head(ours.state, memory, policy, &project.id, proven.0, proven.1) {
+        warn_once("not remembered", &e);
+    }
     let (leaf, seen) = (&stated.leaf, &stated.checkpoint);
     let keys = leaf.envelope.signatures.iter().map(|s| s.keyid.to_string());
     let keys: Vec<String> = keys.collect();

@@ -172,7 +172,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Fail> {
                 policy: &policy,
                 state: &state,
             };
-            match said(file, named, ours, &memory, args.json) {
+            match said(file, named, ours, &mut memory, args.json) {
                 Ok(line) => sayln!("{line}"),
                 Err(fail) => refuse(args, file, fail, &mut worst),
             }
@@ -311,16 +311,28 @@ fn one(
         sha256: source.sha256,
         size: source.size,
     };
-    let verdict = crate::verify::verify(&artifact, &wanted, bundle, policy, memory, now())
-        .map_err(|r| {
-            learn_refused(state, memory, policy, project, bundle);
-            said_from(refused_to_fail(
-                &r,
-                Against { policy, state },
-                project,
-                bundle,
-            ))
-        })?;
+    let verdict = loop {
+        let verdict = crate::verify::verify(&artifact, &wanted, bundle, policy, memory, now())
+            .map_err(|r| {
+                learn_refused(state, memory, policy, project, bundle, &r);
+                said_from(refused_to_fail(
+                    &r,
+                    Against { policy, state },
+                    project,
+                    bundle,
+                ))
+            })?;
+        match remember(state, memory, policy, &verdict.proven) {
+            Ok(true) => break verdict,
+            // By what another process has remembered meanwhile.
+            Ok(false) => {}
+            // A place that cannot be written does not make the file bad: say it, go on.
+            Err(e) => {
+                warn_once("not remembered", &e);
+                break verdict;
+            }
+        }
+    };
     args.receipts
         .keep(&Trusted {
             command: Command::Verify,
@@ -349,10 +361,6 @@ fn one(
                 sayln!("  released as {}", visible(&names.join(", ")));
             }
         }
-    }
-    // A place that cannot be written does not make the file bad: say it, go on.
-    if let Err(e) = remember(state, memory, policy, &verdict.proven) {
-        warn_once("not remembered", &e);
     }
     let verified = Verified {
         policy,

@@ -1,14 +1,15 @@
 //! What another set of log keys and witnesses would change, and whether that is weaker.
 
 use super::Policy;
+use super::weak::weaknesses;
 use super::words::quorum;
 use crate::fail::visible;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use tlog::policy::{Part, Policy as Witnesses};
 
-/// More witnesses than this in common are not compared set by set.
-const MOST: usize = 16;
+/// More witnesses than this, in common or in all, are not compared set by set.
+const MOST: usize = 20;
 
 /// What changes, a line each; empty where nothing does.
 #[must_use]
@@ -22,6 +23,9 @@ pub fn difference(old: &Policy, new: &Policy) -> String {
     }
     for come in after.difference(&before) {
         let _ = writeln!(out, "  + log key {}", visible(come));
+    }
+    if old.log.checkpoint_floor != new.log.checkpoint_floor {
+        out.push_str("  - checkpoint-floor, which no log key that stays has signed\n");
     }
     if old.witnesses != new.witnesses {
         let _ = write!(
@@ -58,10 +62,35 @@ pub fn weaker(old: &Policy, new: &Policy) -> Vec<String> {
             "any {after} of more witnesses suffice: it takes {can} that refuse, and took {could}"
         ));
     }
-    if easier_for_the_same(from, to) {
-        found.push("witnesses suffice that did not suffice before".into());
+    match compare(from, to) {
+        Compared::SameEasier => found.push("witnesses suffice that did not suffice before".into()),
+        Compared::Wider if found.is_empty() => {
+            found.push("all that sufficed suffices still, and other witnesses do too".into());
+        }
+        Compared::Unknown if found.is_empty() => found.push(format!(
+            "over {MOST} witnesses in all are not compared: whether less suffices is not known"
+        )),
+        Compared::Wider | Compared::Unknown | Compared::Otherwise => {}
+    }
+    if found.is_empty() {
+        let had: BTreeSet<&str> = weaknesses(old).iter().map(|w| w.kind).collect();
+        let new = weaknesses(new).into_iter();
+        found.extend(new.filter(|w| !had.contains(w.kind)).map(|w| w.why));
     }
     found
+}
+
+/// How a quorum compares with the one before it.
+#[derive(Debug, PartialEq, Eq)]
+enum Compared {
+    /// Some of the witnesses that both have meet it, and did not meet the old one.
+    SameEasier,
+    /// Whoever met the old one meets it, and others do too.
+    Wider,
+    /// Neither: it is the same, asks for more, or for others.
+    Otherwise,
+    /// Too many witnesses.
+    Unknown,
 }
 
 /// The fewest witnesses that meet the quorum, and the fewest without whom it is not met.
@@ -91,34 +120,44 @@ fn fewest(witnesses: &Witnesses) -> (usize, usize) {
     values.pop().unwrap_or((0, 0))
 }
 
-/// Whether some of the witnesses that both have meet the new quorum and do not meet the old one.
-fn easier_for_the_same(old: &Witnesses, new: &Witnesses) -> bool {
-    let needed = |of: &'_ Witnesses| -> Vec<(Vec<u8>, String)> {
+/// Compares two quorums over every set of the witnesses that either has.
+fn compare(old: &Witnesses, new: &Witnesses) -> Compared {
+    let needed = |of: &Witnesses| -> Vec<(Vec<u8>, String)> {
         let witness = |(_, part)| match part {
             Part::Witness(w) => Some((w.key.public_key().to_vec(), w.name.clone())),
             Part::Group { .. } => None,
         };
         of.parts().into_iter().filter_map(witness).collect()
     };
-    let later = needed(new);
-    let common: Vec<(String, String)> = needed(old)
-        .into_iter()
-        .filter_map(|(key, name)| {
-            let same = later.iter().find(|(k, _)| *k == key)?;
-            Some((name, same.1.clone()))
-        })
-        .collect();
-    if common.len() > MOST {
-        // Not told apart: said to be weaker rather than not.
-        return true;
+    let (before, after) = (needed(old), needed(new));
+    let mut keys: Vec<&Vec<u8>> = before.iter().chain(&after).map(|(key, _)| key).collect();
+    keys.sort();
+    keys.dedup();
+    if keys.len() > MOST {
+        return Compared::Unknown;
     }
-    (0..1u32 << common.len()).any(|set| {
-        let of = |pick: &dyn Fn(&(String, String)) -> bool| {
-            let at = common.iter().position(pick);
-            at.is_some_and(|at| set >> at & 1 == 1)
-        };
-        new.met(&|name| of(&|c| c.1 == name)) && !old.met(&|name| of(&|c| c.0 == name))
-    })
+    let bit = |key: &Vec<u8>| keys.binary_search(&key).map_or(0, |at| 1u32 << at);
+    let all = |of: &[(Vec<u8>, String)]| of.iter().fold(0, |bits, (key, _)| bits | bit(key));
+    let common = all(&before) & all(&after);
+    let met = |of: &Witnesses, names: &[(Vec<u8>, String)], set: u32| {
+        of.met(&|name| {
+            let found = names.iter().find(|(_, n)| n == name);
+            found.is_some_and(|(key, _)| set & bit(key) != 0)
+        })
+    };
+    let (mut lost, mut won) = (false, false);
+    for set in 0..1u32 << keys.len() {
+        match (met(old, &before, set), met(new, &after, set)) {
+            (false, true) if set & !common == 0 => return Compared::SameEasier,
+            (false, true) => won = true,
+            (true, false) => lost = true,
+            _ => {}
+        }
+    }
+    match won && !lost {
+        true => Compared::Wider,
+        false => Compared::Otherwise,
+    }
 }
 
 #[cfg(test)]
@@ -161,6 +200,22 @@ mod tests {
         ] {
             let found = weaker(&policy(2, two), &policy(keys, quorum));
             assert_eq!(found.len(), weak, "{keys} {quorum}: {found:?}");
+        }
+        // An alternative to one of them alone, which takes as few as before.
+        let all = "group Q all A B C\nquorum Q";
+        for (from, to, weak) in [
+            (all, "group X any A D E\ngroup Q all X B C\nquorum Q", 1),
+            (
+                all,
+                "group X any A D\ngroup Y any B E\ngroup Q all X Y C\nquorum Q",
+                1,
+            ),
+            (two, "group X any A D\ngroup Q 2 X B C\nquorum Q", 1),
+            (two, "group X all A D\ngroup Q 2 X B C\nquorum Q", 0),
+            (all, "group Q all D B C\nquorum Q", 0),
+        ] {
+            let found = weaker(&policy(2, from), &policy(2, to));
+            assert_eq!(found.len(), weak, "{from} to {to}: {found:?}");
         }
         let nested = "group G any B C\ngroup Q all A G\nquorum Q";
         assert_eq!(fewest(&policy(2, nested).witnesses), (2, 1));

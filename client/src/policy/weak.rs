@@ -13,6 +13,9 @@ pub struct Weak {
     pub why: String,
 }
 
+/// A year, after which an old answer is said to be one.
+const LONG: u64 = 366 * 86_400;
+
 fn weak(kind: &'static str, why: impl Into<String>) -> Weak {
     let why = why.into();
     Weak { kind, why }
@@ -31,17 +34,25 @@ pub fn weaknesses(policy: &Policy) -> Vec<Weak> {
     }
     // With a project that has an age of its own the policy's does not matter.
     let all = || policy.projects.iter();
-    if all().any(|p| policy.min_age_of(p).is_none()) {
+    if all().any(|p| policy.min_age_of(p).unwrap_or(0) == 0) {
         found.push(weak(
             "no-min-age",
             "no min-age: a release may be used at once, before anybody can have noticed that it is not genuine",
         ));
     }
-    if all().any(|p| policy.max_age_of(p).is_none()) {
-        found.push(weak(
+    match all().map(|p| policy.max_age_of(p).unwrap_or(u64::MAX)).max() {
+        Some(u64::MAX) => found.push(weak(
             "no-max-age",
             "no max-age: whoever serves old answers can hide revocations and withdrawals for ever",
-        ));
+        )),
+        Some(most) if most > LONG => found.push(weak(
+            "long-max-age",
+            format!(
+                "max-age is {} days: for so long whoever serves old answers can hide revocations and withdrawals",
+                most / 86_400
+            ),
+        )),
+        _ => {}
     }
     found
 }
@@ -188,6 +199,29 @@ mod tests {
         assert_eq!(kinds("log.acme.test", &own, 2), alone);
         assert_eq!(kinds("log.acme.test", &own, 3), none);
         assert_eq!(kinds("log.notacme.test", &own, 2), none);
+    }
+
+    #[test]
+    fn ages_that_say_nothing_are_none() {
+        let golden = include_str!("../../../tests/vectors/countersign/golden-log.json");
+        let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+        let text = golden["trust"]["canonical"].as_str().unwrap();
+        let document = ledger::trust::TrustDocument::parse(text.as_bytes()).unwrap();
+        let policy = Policy::from_trust(&document, None).unwrap();
+        let ages = |min, max, own: Option<u64>| {
+            let mut policy = policy.clone();
+            (policy.min_age, policy.max_age) = (min, max);
+            policy.projects[0].min_age = own;
+            let found = weaknesses(&policy);
+            let kinds = found.iter().map(|w| w.kind);
+            kinds.filter(|k| k.ends_with("-age")).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(ages(Some(1), Some(1), None), none);
+        assert_eq!(ages(None, None, None), ["no-min-age", "no-max-age"]);
+        assert_eq!(ages(Some(0), Some(LONG), None), ["no-min-age"]);
+        assert_eq!(ages(Some(1), Some(1), Some(0)), ["no-min-age"]);
+        assert_eq!(ages(Some(1), Some(LONG + 1), None), ["long-max-age"]);
     }
 
     #[test]

@@ -99,6 +99,31 @@ fn an_answer_that_is_not_whole_leaves_the_bundle_as_it_is_and_a_mirror_is_asked(
     }
 }
 
+/// Whoever keeps the bundles can write any checkpoint into one: that is no word of the log's.
+#[test]
+fn a_bundle_whose_own_checkpoint_was_changed_accuses_no_log() {
+    let mut bench = bench();
+    let log = bench.url.clone();
+    bench.machine(("x.json", "x.toml"), &[&log], |_| ());
+    let path = bench.path("tool-1.0.bundle");
+    let mut bundle = Bundle::parse(&std::fs::read(&path).unwrap()).unwrap();
+    let mut lines: Vec<&str> = bundle.first.lines().collect();
+    let root = ledger::b64(&[1; 32]);
+    lines[2] = &root;
+    bundle.first = lines.join("\n") + "\n";
+    std::fs::write(&path, bundle.to_bytes().unwrap()).unwrap();
+    for (code, kind, args) in [
+        (3, "not-consistent", "refresh tool-1.0"),
+        (1, "checkpoint-invalid", "verify tool-1.0 --online"),
+        (1, "checkpoint-invalid", "verify tool-1.0"),
+    ] {
+        let said = bench.refused(code, kind, args);
+        assert!(!said.contains("two histories"), "{said}");
+        assert!(!said.contains("evidence"), "{said}");
+    }
+    assert!(!bench.path("evidence").exists());
+}
+
 #[test]
 fn an_older_view_is_not_the_newest_and_a_mirror_is_asked() {
     let mut bench = bench();
