@@ -197,7 +197,10 @@ impl Worker {
                     let pause = seconds.map(|s| Duration::from_secs(s.min(300)).max(self.pause));
                     return Err(Trouble {
                         pause,
-                        ..Trouble::new("busy", "it wants fewer requests")
+                        ..Trouble::new(
+                            "busy",
+                            "it wants fewer requests, or cannot cosign now (429 or 503)",
+                        )
                     });
                 }
                 Answer::Refused(404) => {

@@ -11,6 +11,7 @@ use crate::store::StoreError;
 use keys::Ed25519Secret;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{PoisonError, RwLock};
 use std::time::Instant;
@@ -116,7 +117,9 @@ impl<C: Commit> Cosigner<C> {
                 }
             };
             let answer = extends(last.as_ref(), &request).and_then(|()| {
-                let time = self.time(last.as_deref()).map_err(Refusal::Clock)?;
+                let time = self.time(last.as_deref());
+                self.say(time.as_ref().err());
+                let time = time.map_err(Refusal::Clock)?;
                 let (to, line) = self.cosign(time, request);
                 let to = Arc::new(to);
                 steps.insert(log, Step { log, from, to });
@@ -147,6 +150,22 @@ impl<C: Commit> Cosigner<C> {
         not_behind(now, last, JUMP)?;
         self.course.follow(now, uptime)?;
         Ok(now.clamp(last.max(1), MAX_TIMESTAMP.max(last)))
+    }
+
+    /// Says on standard error, and at `/healthz`, where the clock is not believed any more, and where
+    /// it is again: who asks is only told to come again.
+    fn say(&self, wrong: Option<&ClockError>) {
+        let was = self
+            .metrics
+            .clock_wrong
+            .swap(wrong.is_some(), Ordering::Relaxed);
+        match wrong {
+            Some(e) if !was => eprintln!(
+                "countersign-witness: NOTHING IS COSIGNED: the clock {e}; set it, or, if it is right now, start this program again"
+            ),
+            None if was => eprintln!("countersign-witness: the clock is right, it cosigns again"),
+            _ => {}
+        }
     }
 
     /// Signs a checkpoint that passed.

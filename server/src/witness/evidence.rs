@@ -231,7 +231,7 @@ impl Evidence {
         if there() {
             return Ok(Some(Kept::Before));
         }
-        if !held.has_room(&log, proven, length) {
+        if !held.makes_room(&self.dir, &log, proven, length) {
             held.dropped += 1;
             return Ok(Some(Kept::Full));
         }

@@ -138,7 +138,10 @@ async fn route(
         "/add-checkpoint" if head.method == Method::POST => {
             add_checkpoint(app, client, arrived, Body::new(body)).await
         }
-        "/healthz" if reading => "ok\n".into_response(),
+        "/healthz" if reading => match app.metrics.clock_wrong.load(Ordering::Relaxed) {
+            false => "ok\n".into_response(),
+            true => (StatusCode::SERVICE_UNAVAILABLE, "clock\n").into_response(),
+        },
         "/metrics" if reading => {
             ([(header::CONTENT_TYPE, METRICS_TYPE)], page(&app)).into_response()
         }

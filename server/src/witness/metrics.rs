@@ -2,7 +2,7 @@
 
 use crate::metrics::{Histogram, SIZES, TIMES, Traffic};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ pub struct Metrics {
     answers: Mutex<BTreeMap<(u16, &'static str), u64>>,
     /// When the last cosignature was made, by its own time; 0 for never since the start.
     pub last_cosigned: AtomicU64,
+    /// Whether the clock was not believed when it was last asked.
+    pub clock_wrong: AtomicBool,
     /// Batches committed.
     pub batches: AtomicU64,
     /// Checkpoints cosigned in each.
@@ -27,6 +29,7 @@ impl Default for Metrics {
         Self {
             answers: Mutex::default(),
             last_cosigned: AtomicU64::new(0),
+            clock_wrong: AtomicBool::new(false),
             batches: AtomicU64::new(0),
             batch_size: Histogram::new(&SIZES),
             commit_time: Histogram::new(&TIMES),

@@ -52,9 +52,11 @@ fn no_time_is_before_the_last_one_and_no_clock_that_cannot_be_right_is_believed(
         bench.clock.store(ahead, Ordering::SeqCst);
         assert_eq!(bench.post(&log.body(4, 5)).said(), no_time);
         assert_eq!(bench.post(&log.body(4, 4)).said(), no_time);
+        assert_eq!(bench.get("/healthz").status, 503);
     }
     bench.clock.store(START + 1305, Ordering::SeqCst);
     assert_eq!(bench.grow(&log, 4, 5), START + 1305);
+    assert_eq!(bench.get("/healthz").status, 200);
     // A log that was never cosigned, and no clock at all.
     let other = crate::bench::log("other.example", 1);
     let bench = Bench::new(&[&other]);
