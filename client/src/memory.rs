@@ -164,29 +164,6 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes up, by `learn`, what was proven, and saves it where that is new. What other
-    /// processes remembered since this memory was loaded is kept: the file is read again under a
-    /// lock (`<path>.lock`), so that no process sets it back.
-    ///
-    /// # Errors
-    /// [`MemoryError`]; what is on disk is then as it was.
-    pub fn learn_at(&mut self, path: &Path, learn: impl Fn(&mut Self)) -> Result<(), MemoryError> {
-        let mut known = self.clone();
-        learn(&mut known);
-        if known == *self {
-            return Ok(());
-        }
-        let _lock = lock(path)?;
-        let mut newest = Self::load(path)?;
-        let before = newest.clone();
-        learn(&mut newest);
-        if newest != before {
-            newest.save(path)?;
-        }
-        *self = newest;
-        Ok(())
-    }
-
     /// Takes up what a verdict proved, and saves it, unless other processes have remembered since,
     /// of the same log, project or artifact, what it was not judged by: then `false`, nothing is
     /// saved, this memory has it now too, and whoever judged must judge again.
@@ -199,33 +176,62 @@ impl Memory {
         origin: &str,
         proven: &crate::verify::Proven,
     ) -> Result<bool, MemoryError> {
-        let _lock = lock(path)?;
+        let about = |m: &Self| m.about(origin, proven);
+        self.take_up(path, about, |m| m.learn(origin, proven))
+    }
+
+    /// What is known of what a verdict is about.
+    pub(crate) fn about(
+        &self,
+        origin: &str,
+        proven: &crate::verify::Proven,
+    ) -> impl PartialEq + use<> {
+        let release = release_key(&proven.project, &proven.artifact);
+        (
+            self.logs.get(origin).cloned(),
+            self.projects.get(&hex32(&proven.project)).cloned(),
+            self.releases.get(&release).cloned(),
+        )
+    }
+
+    /// Takes up, by `learn`, what was proven, and saves it where that is new. What other processes
+    /// remembered since this memory was loaded is kept: the file is read again under a lock
+    /// (`<path>.lock`), so that no process sets it back. Where they have changed what `about` finds,
+    /// nothing is learnt or saved, and it is `false`: this memory knows it then.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; what is on disk is then as it was.
+    pub(crate) fn take_up<T: PartialEq>(
+        &mut self,
+        path: &Path,
+        about: impl Fn(&Self) -> T,
+        learn: impl Fn(&mut Self),
+    ) -> Result<bool, MemoryError> {
+        // Who has nothing to write needs no lock.
         let newest = Self::load(path)?;
-        if self.join(&newest, origin, proven) {
+        if self.join(&newest, &about) {
             return Ok(false);
         }
-        self.learn(origin, proven);
+        let mut known = self.clone();
+        learn(&mut known);
+        if known == newest {
+            *self = known;
+            return Ok(true);
+        }
+        let _lock = lock(path)?;
+        let newest = Self::load(path)?;
+        if self.join(&newest, &about) {
+            return Ok(false);
+        }
+        learn(self);
         if *self != newest {
             self.save(path)?;
         }
         Ok(true)
     }
 
-    /// Takes up what `other` knows; whether that is news of what is to be judged.
-    pub(crate) fn join(
-        &mut self,
-        other: &Self,
-        origin: &str,
-        judged: &crate::verify::Proven,
-    ) -> bool {
-        let about = |m: &Self| {
-            let release = release_key(&judged.project, &judged.artifact);
-            (
-                m.logs.get(origin).cloned(),
-                m.projects.get(&hex32(&judged.project)).cloned(),
-                m.releases.get(&release).cloned(),
-            )
-        };
+    /// Takes up what `other` knows; whether that changes what `about` finds.
+    pub(crate) fn join<T: PartialEq>(&mut self, other: &Self, about: impl Fn(&Self) -> T) -> bool {
         let before = about(self);
         self.api_version.clone_from(&other.api_version);
         for (origin, theirs) in &other.logs {

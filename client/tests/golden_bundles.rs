@@ -471,11 +471,20 @@ fn two_processes_do_not_set_the_memory_back() {
     let path = dir.path().join("deep/state.json");
     // Both load before either saves; the one that saw less is the later to save.
     let (mut slow, mut fast) = (Memory::load(&path).unwrap(), Memory::load(&path).unwrap());
-    fast.learn_at(&path, |m| m.learn("log.example", &new.proven))
-        .unwrap();
+    assert!(
+        fast.learn_judged(&path, "log.example", &new.proven)
+            .unwrap()
+    );
     let both = Memory::load(&path).unwrap();
-    slow.learn_at(&path, |m| m.learn("log.example", &old.proven))
-        .unwrap();
+    assert!(
+        !slow
+            .learn_judged(&path, "log.example", &old.proven)
+            .unwrap()
+    );
+    assert!(
+        slow.learn_judged(&path, "log.example", &old.proven)
+            .unwrap()
+    );
     let after = Memory::load(&path).unwrap();
     assert_eq!(
         after.logs["log.example"].size,

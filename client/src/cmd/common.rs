@@ -165,45 +165,52 @@ pub fn remember(
     proven: &crate::verify::Proven,
 ) -> Result<bool, Fail> {
     let origin = &policy.log.origin;
-    match memory.learn_judged(path, origin, proven) {
-        Ok(learnt) => Ok(learnt),
-        Err(e) => {
-            read_only(path, e)?;
-            // Whoever can write it may have.
-            let news = memory.join(&load_memory(path)?, origin, proven);
-            if !news {
-                memory.learn(origin, proven);
-            }
-            Ok(!news)
-        }
-    }
+    let about = |m: &Memory| m.about(origin, proven);
+    take_up(path, memory, about, |m| m.learn(origin, proven))
 }
 
-/// Takes up a head that was proven, and saves it, as [`remember`] does.
+/// Takes up a head that was proven, and saves it, as [`remember`] does. What another process has
+/// remembered of the log since is first asked, by `connects`, whether it is of one history with it.
 ///
 /// # Errors
-/// Exit code 2.
+/// Exit code 2; and as `connects`.
 pub fn learn_head(
     path: &Path,
     memory: &mut Memory,
     policy: &Policy,
     project: &ledger::Hash,
-    checkpoint: &SeenCheckpoint,
-    head: &SeenHead,
+    (checkpoint, head): (&SeenCheckpoint, &SeenHead),
+    connects: impl Fn(&SeenCheckpoint) -> Result<(), Fail>,
 ) -> Result<(), Fail> {
-    take_up(path, memory, |m| {
-        m.learn_head(&policy.log.origin, project, checkpoint, head)
-    })
+    let origin = &policy.log.origin;
+    let about = |m: &Memory| m.logs.get(origin).map(|s| (s.size, s.root.clone()));
+    let learn = |m: &mut Memory| m.learn_head(origin, project, checkpoint, head);
+    while !take_up(path, memory, about, learn)? {
+        if let Some(seen) = memory.logs.get(origin) {
+            connects(seen)?;
+        }
+    }
+    Ok(())
 }
 
-fn take_up(path: &Path, memory: &mut Memory, learn: impl Fn(&mut Memory)) -> Result<(), Fail> {
-    let Err(e) = memory.learn_at(path, &learn) else {
-        return Ok(());
-    };
-    read_only(path, e)?;
-    // It counts for the rest of this run.
-    learn(memory);
-    Ok(())
+fn take_up<T: PartialEq>(
+    path: &Path,
+    memory: &mut Memory,
+    about: impl Fn(&Memory) -> T,
+    learn: impl Fn(&mut Memory),
+) -> Result<bool, Fail> {
+    match memory.take_up(path, &about, &learn) {
+        Ok(learnt) => Ok(learnt),
+        Err(e) => {
+            read_only(path, e)?;
+            // Whoever can write it may have. What is learnt counts for the rest of this run.
+            let news = memory.join(&load_memory(path)?, &about);
+            if !news {
+                learn(memory);
+            }
+            Ok(!news)
+        }
+    }
 }
 
 /// Whether the state cannot be written for no other reason than that: said once.

@@ -5,7 +5,6 @@
 mod effect;
 pub(crate) mod replay;
 
-use super::common::learn_head;
 use super::history::somewhere;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
@@ -43,8 +42,7 @@ pub(crate) fn complete(
 ) -> Result<Complete, Fail> {
     asked(fetcher, policy, project, state, |from| {
         let (complete, head) = from.complete(memory)?;
-        let checkpoint = &complete.checkpoint;
-        learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
+        from.remember(state, memory, (&complete.checkpoint, &head))?;
         Ok(complete)
     })
 }
@@ -74,7 +72,7 @@ pub(crate) fn evident(
     asked(fetcher, policy, project, state, |from| {
         let (evident, head) = from.evident(memory)?;
         let checkpoint = &evident.complete.checkpoint;
-        learn_head(state, memory, policy, &project.id, checkpoint, &head)?;
+        from.remember(state, memory, (checkpoint, &head))?;
         Ok(evident)
     })
 }
@@ -127,7 +125,7 @@ pub(crate) fn complete_since(
         } else {
             Since::Changed(Box::new(from.all(checkpoint.clone(), &head)?), hash)
         };
-        learn_head(state, memory, policy, &project.id, &checkpoint, &head)?;
+        from.remember(state, memory, (&checkpoint, &head))?;
         Ok(since)
     })
 }

@@ -8,6 +8,7 @@ use crate::fail::Fail;
 use crate::fetch::Fetcher;
 use crate::memory::SeenCheckpoint;
 use crate::policy::{LogPolicy, Policy};
+use crate::refused::Refused;
 use ledger::evidence::{Between, Evidence};
 use ledger::{Hash, from_hex32, hex32, sha256};
 use std::path::{Path, PathBuf};
@@ -177,7 +178,10 @@ pub(crate) fn check(
     let first = Note::parse(first.as_bytes())
         .ok()
         .and_then(|n| Checkpoint::parse(&n.text).ok());
-    if seen.size == view.size || first.is_some_and(|f| f.size == seen.size) {
+    if seen.size == view.size {
+        return one_tree(ours, seen, view);
+    }
+    if first.is_some_and(|f| f.size == seen.size) {
         return Ok(());
     }
     let (old, new) = if seen.size < view.size {
@@ -208,6 +212,29 @@ pub(crate) fn check(
                 .detail("remembered", seen.checkpoint.trim_end())
                 .detail("now", view.checkpoint.trim_end())
         })
+}
+
+/// Two checkpoints of one size have one root.
+///
+/// # Errors
+/// Exit code 1, with the evidence.
+pub(crate) fn one_tree(
+    ours: Against<'_>,
+    seen: &SeenCheckpoint,
+    view: &SeenCheckpoint,
+) -> Result<(), Fail> {
+    if seen.size != view.size || seen.root == view.root {
+        return Ok(());
+    }
+    let notes = (seen.checkpoint.as_str(), view.checkpoint.as_str());
+    let fork = Refused::Fork {
+        size: seen.size,
+        notes: Box::new((notes.0.to_owned(), notes.1.to_owned())),
+    };
+    let fail = Fail::untrusted(fork.kind(), fork.to_string())
+        .detail("log", ours.policy.log.origin.as_str())
+        .hint("keep both checkpoints and publish them: they prove that the log lied");
+    Err(ours.of_one_size(notes, fail))
 }
 
 /// The checkpoint that the policy says later ones go on from, as one that was seen.

@@ -4,7 +4,7 @@ use super::common::{learn_head, now, refused_to_fail, warn_once};
 use super::history;
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
-use crate::memory::{Memory, SeenCheckpoint, SeenHead};
+use crate::memory::{Memory, SeenCheckpoint};
 use crate::policy::{Policy, ProjectPolicy};
 use crate::refused::Refused;
 use crate::verify::verify_head;
@@ -34,17 +34,12 @@ pub(crate) fn learn_refused(
         }
         Err(_) => return,
     };
-    remembered(path, memory, (policy, project), &checkpoint, &head);
-}
-
-fn remembered(
-    path: &Path,
-    memory: &mut Memory,
-    (policy, project): (&Policy, &ProjectPolicy),
-    checkpoint: &SeenCheckpoint,
-    head: &SeenHead,
-) {
-    if let Err(e) = learn_head(path, memory, policy, &project.id, checkpoint, head) {
+    let state = path;
+    let ours = history::Against { policy, state };
+    // Offline nothing connects two sizes.
+    let connects = |seen: &SeenCheckpoint| history::one_tree(ours, seen, &checkpoint);
+    let proven = (&checkpoint, &head);
+    if let Err(e) = learn_head(path, memory, policy, &project.id, proven, connects) {
         warn_once("not remembered", &e);
     }
 }
@@ -74,6 +69,15 @@ pub(crate) fn learn_shown(
     };
     let seen = memory.logs.get(&policy.log.origin);
     history::check(fetcher, ours, seen, &bundle.first, &checkpoint)?;
-    remembered(path, memory, (policy, project), &checkpoint, &head);
-    Ok(())
+    let connects = |seen: &SeenCheckpoint| {
+        history::check(fetcher, ours, Some(seen), &bundle.first, &checkpoint)
+    };
+    let proven = (&checkpoint, &head);
+    match learn_head(path, memory, policy, &project.id, proven, connects) {
+        Err(e) if e.code == crate::fail::USAGE => {
+            warn_once("not remembered", &e);
+            Ok(())
+        }
+        learnt => learnt,
+    }
 }

@@ -101,7 +101,12 @@ impl Asked<'_> {
             let (old, new_at) = ((first.size, first.root), (new.size, root));
             history::connect(self.fetcher, log, old, new_at).map_err(|mut fail| {
                 let untrusted = fail.code == crate::fail::UNTRUSTED;
-                if untrusted && !signed() {
+                // Where there is a later one that is signed, the first needs no signature of its own.
+                let theirs = match &has {
+                    Some(has) if !signed() => has.checkpoint.as_str(),
+                    _ => own.first.as_str(),
+                };
+                if untrusted && has.is_none() && !signed() {
                     // Anybody can have written it: that accuses nobody.
                     return Fail::unchecked(
                         "not-consistent",
@@ -113,7 +118,7 @@ impl Asked<'_> {
                     .hint("the bundle is damaged, or from before the log's keys were changed: get it anew");
                 }
                 if untrusted {
-                    let notes = (own.first.as_str(), new.checkpoint.as_str());
+                    let notes = (theirs, new.checkpoint.as_str());
                     fail = ours.against(self.fetcher, notes, fail);
                 }
                 fail.detail("log", log.origin.as_str())
@@ -128,7 +133,10 @@ impl Asked<'_> {
             return Err(self.bad(why));
         }
         let same = |has: &SeenCheckpoint| (has.size, &has.root) == (new.size, &new.root);
-        if has.is_some_and(|has| same(&has) && new.view_time <= has.view_time) {
+        if has
+            .as_ref()
+            .is_some_and(|has| same(has) && new.view_time <= has.view_time)
+        {
             history::check(self.fetcher, ours, seen, &own.first, &new)?;
             return Ok(None);
         }
@@ -226,7 +234,15 @@ pub(crate) fn take_up(
                 // The head is proven, whatever else of the answer is not. Who must remember what was
                 // proven does so with the verdict.
                 let id = &project.id;
-                if let Err(e) = learn_head(state, memory, policy, id, &checkpoint, &head) {
+                let ours = history::Against { policy, state };
+                let connects = |seen: &SeenCheckpoint| {
+                    history::check(fetcher, ours, Some(seen), &newer.first, &checkpoint)
+                };
+                let proven = (&checkpoint, &head);
+                if let Err(e) = learn_head(state, memory, policy, id, proven, connects) {
+                    if e.code != crate::fail::USAGE {
+                        return Err(e.detail("url", url));
+                    }
                     warn_once("not remembered", &e);
                 }
                 match asked.whole(&newer, memory) {

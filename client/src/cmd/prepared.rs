@@ -16,7 +16,7 @@ use super::refresh::{released, take_up};
 use super::verify::{parse_bundle, verdict_line};
 use crate::fail::{Fail, visible};
 use crate::fetch::Fetcher;
-use crate::memory::{Memory, release_key};
+use crate::memory::{Memory, SeenCheckpoint, release_key};
 use crate::place::Copied;
 use crate::policy::{Policy, ProjectPolicy};
 use crate::receipt::Command;
@@ -238,13 +238,24 @@ impl<'a> Prepared<'a> {
             policy: &self.policy,
             state: &self.state,
         };
-        let floor = super::history::floor(&self.policy);
-        let seen = self.memory.logs.get(&self.policy.log.origin);
-        seen.into_iter().chain(&floor).try_for_each(|seen| {
+        let check = |seen: Option<&SeenCheckpoint>| {
             let (first, view) = (&self.bundle.first, &verdict.proven.checkpoint);
-            super::history::check(&self.fetcher, ours, Some(seen), first, view)
+            super::history::check(&self.fetcher, ours, seen, first, view)
                 .map_err(|f| f.detail("project", self.project.name.as_str()))
-        })
+        };
+        check(self.memory.logs.get(&self.policy.log.origin))?;
+        let floor = super::history::floor(&self.policy);
+        match check(floor.as_ref()) {
+            Err(away) if away.code == crate::fail::UNCHECKED => {
+                eprint!(
+                    "warning: whether the log goes on from the policy's checkpoint-floor could not be asked: {}",
+                    away.human()
+                );
+                Ok(())
+            }
+            Err(fail) => Err(fail.detail("remembered is", "the policy's checkpoint-floor")),
+            Ok(()) => Ok(()),
+        }
     }
 
     fn refused(&self, refused: &Refused) -> Fail {

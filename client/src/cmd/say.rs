@@ -156,8 +156,21 @@ impl Desk {
         let ours = self.ours();
         let first = &bundle.first;
         history::check(&self.fetcher, ours, seen.as_ref(), first, &checkpoint).map_err(sent)?;
-        let at = (self.state.as_path(), &mut self.memory);
-        learn_head(at.0, at.1, &self.policy, &project.id, &checkpoint, &head)?;
+        let (state, policy) = (self.state.as_path(), &self.policy);
+        let ours = history::Against { policy, state };
+        let connects = |seen: &SeenCheckpoint| {
+            history::check(&self.fetcher, ours, Some(seen), first, &checkpoint)
+        };
+        let proven = (&checkpoint, &head);
+        learn_head(
+            state,
+            &mut self.memory,
+            policy,
+            &project.id,
+            proven,
+            connects,
+        )
+        .map_err(sent)?;
         let complete = self.complete(project).map_err(sent)?;
         complete.takes_effect(&project.id, (envelope, statement), index, before)?;
         Ok(checkpoint)

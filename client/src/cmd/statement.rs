@@ -1,11 +1,11 @@
 //! `countersign verify --statement`: what a bundle of a statement of any kind proves.
 
 use super::common::{learn_head, now, refused_to_fail, time, warn_once};
-use super::history::Against;
+use super::history::{Against, one_tree};
 use super::sign::says;
 use super::verify::read_bundle;
 use crate::fail::Fail;
-use crate::memory::Memory;
+use crate::memory::{Memory, SeenCheckpoint};
 use crate::stated::{Stands, verify_statement};
 use ledger::hex32;
 use serde_json::json;
@@ -28,7 +28,8 @@ pub(super) fn said(
     let stated = verify_statement(&project.id, &bundle, policy, memory, now())
         .map_err(|r| refused_to_fail(&r, ours, project, &bundle))?;
     let proven = (&stated.checkpoint, &stated.head);
-    if let Err(e) = learn_head(ours.state, memory, policy, &project.id, proven.0, proven.1) {
+    let connects = |seen: &SeenCheckpoint| one_tree(ours, seen, proven.0);
+    if let Err(e) = learn_head(ours.state, memory, policy, &project.id, proven, connects) {
         warn_once("not remembered", &e);
     }
     let (leaf, seen) = (&stated.leaf, &stated.checkpoint);

@@ -125,6 +125,44 @@ fn what_another_process_remembered_meanwhile_is_judged_by_before_it_is_learnt() 
     assert_eq!(third.logs["log"].root, "0".repeat(64));
 }
 
+/// A head is no release: what was seen of the same log meanwhile must be connected with it first.
+#[test]
+fn a_checkpoint_that_another_process_remembered_is_not_written_over_unseen() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
+    let learn = |memory: &mut Memory, size| {
+        let about = |m: &Memory| m.logs.get("log").map(|s| (s.size, s.root.clone()));
+        let seen = checkpoint(size, 0);
+        let learnt = memory.take_up(&path, about, |m| {
+            m.learn_head("log", &[1; 32], &seen, &head(size, 1));
+        });
+        learnt.unwrap()
+    };
+    let (mut slow, mut fast) = (Memory::default(), Memory::default());
+    assert!(learn(&mut fast, 10));
+    assert!(
+        !learn(&mut slow, 12),
+        "10 is not known to be of one history with 12"
+    );
+    assert_eq!(Memory::load(&path).unwrap().logs["log"].size, 10);
+    assert_eq!(slow.logs["log"].size, 10);
+    assert!(learn(&mut slow, 12));
+    assert_eq!(Memory::load(&path).unwrap().logs["log"].size, 12);
+}
+
+#[test]
+fn a_memory_that_is_whole_and_cannot_be_written_is_no_error_where_nothing_is_new() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
+    let mut memory = Memory::default();
+    memory.learn_checkpoint("log", &checkpoint(5, 100));
+    memory.save(&path).unwrap();
+    let _held = lock(&path).unwrap();
+    let mut other = Memory::load(&path).unwrap();
+    let learn = |m: &mut Memory| m.learn_checkpoint("log", &checkpoint(4, 100));
+    assert!(other.take_up(&path, |_| (), learn).unwrap());
+}
+
 #[test]
 fn a_memory_that_cannot_be_read_is_no_empty_memory() {
     let directory = tempfile::tempdir().unwrap();
@@ -164,11 +202,12 @@ fn what_is_known_already_is_not_written_again() {
     let path = directory.path().join("state.json");
     let mut memory = Memory::default();
     let learn = |m: &mut Memory| m.learn_checkpoint("log", &checkpoint(5, 100));
-    memory.learn_at(&path, learn).unwrap();
+    memory.take_up(&path, |_| (), learn).unwrap();
     assert_eq!(Memory::load(&path).unwrap().logs, memory.logs);
-    std::fs::remove_file(&path).unwrap();
-    memory.learn_at(&path, learn).unwrap();
-    assert!(!path.exists());
+    let spaced = format!("{} ", std::fs::read_to_string(&path).unwrap());
+    std::fs::write(&path, &spaced).unwrap();
+    memory.take_up(&path, |_| (), learn).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), spaced);
     // Another process knows it already: its file stays as it is, and this one knows it then too.
     let mut newer = Memory::default();
     newer.learn_checkpoint("log", &checkpoint(5, 100));
@@ -178,7 +217,7 @@ fn what_is_known_already_is_not_written_again() {
     let spaced = format!("{file} ");
     std::fs::write(&path, &spaced).unwrap();
     let mut late = Memory::default();
-    late.learn_at(&path, learn).unwrap();
+    late.take_up(&path, |_| (), learn).unwrap();
     assert_eq!(late.logs, newer.logs);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), spaced);
 }
@@ -186,15 +225,17 @@ fn what_is_known_already_is_not_written_again() {
 #[test]
 fn a_memory_that_cannot_be_written_is_an_error_and_stays_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("file");
-    std::fs::write(&file, b"not a directory").unwrap();
-    let path = file.join("state.json");
+    let path = directory.path().join("state.json");
+    std::fs::create_dir(directory.path().join("state.json.lock")).unwrap();
     let mut memory = Memory::default();
     let learn = |m: &mut Memory| m.learn_checkpoint("log", &checkpoint(5, 100));
-    let error = memory.learn_at(&path, learn).unwrap_err();
+    let error = memory.take_up(&path, |_| (), learn).unwrap_err();
     assert!(matches!(error, MemoryError::Unwritable { .. }), "{error}");
     assert_eq!(memory, Memory::default());
-    let error = memory.save(&path).unwrap_err();
+    assert!(!path.exists());
+    let file = directory.path().join("file");
+    std::fs::write(&file, b"not a directory").unwrap();
+    let error = memory.save(&file.join("state.json")).unwrap_err();
     assert!(matches!(error, MemoryError::Unwritable { .. }), "{error}");
 }
 

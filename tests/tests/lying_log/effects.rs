@@ -5,6 +5,7 @@ use super::bench::{Bench, ROOTS};
 use super::liar::Liar;
 use super::stub::{Stub, forward};
 use countersign_tests::copy_directory;
+use ledger::bundle::Bundle;
 use ledger::statement::{Revocation, Target};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -151,6 +152,25 @@ fn a_log_that_answers_from_another_history_is_caught_and_not_remembered() {
     bench.refused(1, "not-consistent", publish);
     assert!(now() == remembered, "the other history is remembered");
     assert!(!bench.path("tool-3.0.bundle").exists());
+
+    // A bundle with a signed view of its own needs no signature on its first checkpoint: who takes
+    // those away does not make the fork one that nobody signed.
+    bench.machine(("other.json", "at.toml"), &[&other.url], |_| ());
+    bench.ok("refresh tool-2.0");
+    bench.machine(("more.json", "at.toml"), &[&one.url], |_| ());
+    for version in ["1.2", "1.3", "1.4", "1.5", "1.6"] {
+        bench.published(version, "release1");
+    }
+    let path = bench.path("tool-2.0.bundle");
+    let mut bundle = Bundle::parse(&std::fs::read(&path).unwrap()).unwrap();
+    let (text, _) = bundle.first.split_once("\n\n").unwrap();
+    bundle.first = format!("{text}\n\n\u{2014} log.before AAAAAAA=\n");
+    std::fs::write(&path, bundle.to_bytes().unwrap()).unwrap();
+    bench.machine(("new/state.json", "at.toml"), &[&one.url], |_| ());
+    bench.ok("verify tool-2.0");
+    bench.machine(("newer/state.json", "at.toml"), &[&one.url], |_| ());
+    let said = bench.refused(1, "not-consistent", "verify tool-2.0 --online");
+    assert!(said.contains("evidence verify "), "{said}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One server's answers about a project's whole history, and why they prove it.
 
 use super::{Complete, Evident};
-use crate::cmd::common::{now, refused_to_fail_of};
+use crate::cmd::common::{learn_head, now, refused_to_fail_of};
 use crate::cmd::history::{self, Tiles};
 use crate::fail::Fail;
 use crate::fetch::Fetcher;
@@ -177,6 +177,33 @@ impl Log<'_> {
             policy: self.policy,
             state: self.state,
         }
+    }
+
+    /// Remembers a head that was proven.
+    pub(super) fn remember(
+        &self,
+        state: &Path,
+        memory: &mut Memory,
+        proven: (&SeenCheckpoint, &SeenHead),
+    ) -> Result<(), Fail> {
+        let view = proven.0;
+        let connects = |seen: &SeenCheckpoint| {
+            history::check(
+                self.fetcher,
+                self.ours(),
+                Some(seen),
+                &view.checkpoint,
+                view,
+            )
+        };
+        learn_head(
+            state,
+            memory,
+            self.policy,
+            &self.project.id,
+            proven,
+            connects,
+        )
     }
 
     /// The project's newest head, proven by the checkpoint that it comes with, as text and as it is
