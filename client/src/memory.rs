@@ -309,6 +309,10 @@ impl Memory {
 /// # Errors
 /// [`MemoryError::Unwritable`].
 pub(crate) fn lock(path: &Path) -> Result<std::fs::File, MemoryError> {
+    lock_within(path, LOCKED)
+}
+
+fn lock_within(path: &Path, time: Duration) -> Result<std::fs::File, MemoryError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
@@ -325,11 +329,11 @@ pub(crate) fn lock(path: &Path) -> Result<std::fs::File, MemoryError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let lock = options.open(&name).map_err(io)?;
-    let end = Instant::now() + LOCKED;
+    let begun = Instant::now();
     loop {
         match lock.try_lock() {
             Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < time => {
                 std::thread::sleep(Duration::from_millis(5));
             }
             Err(e) => return Err(io(e.into())),

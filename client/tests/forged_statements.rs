@@ -285,4 +285,7 @@ fn a_release_is_void_or_withdrawn_and_a_version_is_of_the_chain() {
         "refused: other-project"
     );
     assert_eq!(Stands::Replaced(2).word(), "replaced");
+    // A version that is logged a second time is none of the chain's there.
+    let again = plan().project;
+    assert_eq!(taken(&liar, plan(), again, &none), "refused: not-included");
 }

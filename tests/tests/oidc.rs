@@ -85,7 +85,14 @@ impl Bench {
         let args = format!(
             "serve --data log --listen 127.0.0.1:0 --admit open --oidc-config oidc.toml {more}"
         );
-        Log(Process::start(self.command("countersign-server", &args)).unwrap())
+        let log = Log(Process::start(self.command("countersign-server", &args)).unwrap());
+        // Its witness is asked first.
+        let end = Instant::now() + Duration::from_secs(60);
+        while log.get("/readyz").status != 200 {
+            assert!(Instant::now() < end, "it is not ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        log
     }
 
     fn claims(&self) -> Value {

@@ -151,6 +151,54 @@ fn a_checkpoint_that_another_process_remembered_is_not_written_over_unseen() {
 }
 
 #[test]
+fn what_others_remembered_of_the_same_size_or_index_changes_nothing() {
+    let proven = |version: &str| crate::verify::Proven {
+        project: [1; 32],
+        artifact: "x.sh".into(),
+        checkpoint: checkpoint(9, 0),
+        head: head(9, 1),
+        release: SeenRelease {
+            index: 7,
+            version: version.into(),
+        },
+    };
+    let (mut ours, mut theirs) = (Memory::default(), Memory::default());
+    let one = proven("1");
+    ours.learn("log", &one);
+    let mut other = proven("2");
+    other.head = head(9, 2);
+    theirs.learn("log", &other);
+    let about = |m: &Memory| (m.projects.clone(), m.releases.clone());
+    let before = about(&ours);
+    assert!(!ours.join(&theirs, about));
+    assert!(about(&ours) == before);
+    // Newer ones do, and older ones do not.
+    let mut newer = proven("3");
+    (newer.head, newer.release.index) = (head(10, 3), 8);
+    theirs.learn("log", &newer);
+    let kept = theirs.clone();
+    assert!(!theirs.join(&ours, about));
+    assert!(about(&theirs) == about(&kept));
+    assert!(ours.join(&theirs, about));
+    assert!(about(&ours) == about(&theirs));
+}
+
+#[test]
+fn another_process_is_waited_for_and_not_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("state.json");
+    let held = lock(&path).unwrap();
+    let error = lock_within(&path, Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(error, MemoryError::Unwritable { .. }), "{error}");
+    let other = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(held);
+    });
+    assert!(lock_within(&path, Duration::from_secs(50)).is_ok());
+    other.join().unwrap();
+}
+
+#[test]
 fn a_memory_that_is_whole_and_cannot_be_written_is_no_error_where_nothing_is_new() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("state.json");
