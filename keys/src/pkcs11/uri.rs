@@ -219,6 +219,10 @@ impl TokenUri {
                     .ok_or_else(|| malformed("pin-source: want file: and a whole path"))?;
                 // Without a host: file:/a and file:///a are the same.
                 let source = source.strip_prefix("//").unwrap_or(source);
+                // What is left of file:////a would be read as a host once written.
+                if source.starts_with("//") {
+                    return Err(malformed("pin-source is no whole path"));
+                }
                 set("pin-source", &mut self.pin_source, path(name, source)?)
             }
             "pin-value" => Err(UriError::PinValue),

@@ -87,6 +87,29 @@ fn a_pin_is_refused_and_never_repeated() {
 }
 
 #[test]
+fn a_file_has_one_slash_or_three() {
+    let pin = |uri: &str| TokenUri::parse(uri).map(|u| u.pin_source);
+    for uri in [
+        "pkcs11:object=a?pin-source=file:/run/pin",
+        "pkcs11:object=a?pin-source=file:///run/pin",
+    ] {
+        assert_eq!(pin(uri).unwrap(), Some("/run/pin".into()));
+    }
+    for uri in [
+        "file:run/pin",
+        "file://run/pin",
+        "file:////run/pin",
+        "file://///run",
+    ] {
+        let refused = pin(&format!("pkcs11:object=a?pin-source={uri}")).unwrap_err();
+        assert!(
+            refused.to_string().contains("no whole path"),
+            "{uri}: {refused}"
+        );
+    }
+}
+
+#[test]
 fn what_would_be_too_long_with_all_its_escapes_is_refused() {
     // Each `=` is written as three bytes.
     let uri = |equals: usize| format!("pkcs11:object={}", "=".repeat(equals));
