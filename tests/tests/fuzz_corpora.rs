@@ -1,9 +1,10 @@
-//! Every fuzz target over its corpus, and over a fixed set of mutations of each file of it:
-//! the part of fuzzing that needs no nightly compiler. The same seed gives the same inputs on
-//! every machine; `fuzz/README.md` says how to search further.
+//! Every fuzz target over its seeds, over a fixed set of mutations of each of them, and over what
+//! fuzzing has found (`tests/found`). The same seed gives the same inputs on every machine;
+//! `fuzz/README.md` says how to search further.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use countersign_tests::fuzz::{TARGETS, Target};
+use std::io::Read as _;
 use std::path::Path;
 
 /// Bytes that a target sees per corpus in all, about: long files get fewer mutations.
@@ -82,6 +83,24 @@ fn corpus(name: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// What libFuzzer found and `fuzz/run` kept.
+fn found(name: &str) -> Vec<(String, Vec<u8>)> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("found/{name}.tar.gz"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(file));
+    let mut inputs = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        if entry.header().entry_type().is_file() {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            inputs.push((entry.path().unwrap().display().to_string(), bytes));
+        }
+    }
+    assert!(!inputs.is_empty(), "{}: holds nothing", path.display());
+    inputs
+}
+
 /// Runs every fourth target from `share` on, so that the test runner's threads share the work.
 fn all(share: usize) {
     for (name, target) in TARGETS.iter().skip(share).step_by(4) {
@@ -105,7 +124,16 @@ fn all(share: usize) {
                 );
             }
         }
-        println!("{name}: {} files, {:?}", files.len(), start.elapsed());
+        let found = found(name);
+        for (file, bytes) in &found {
+            run(name, *target, bytes, &format!("found/{name}.tar.gz {file}"));
+        }
+        println!(
+            "{name}: {} seeds, {} found, {:?}",
+            files.len(),
+            found.len(),
+            start.elapsed()
+        );
     }
 }
 
@@ -138,8 +166,14 @@ fn every_target_has_a_libfuzzer_wrapper_and_every_corpus_a_target() {
         let wrapper = root.join(format!("../fuzz/fuzz_targets/{name}.rs"));
         assert!(wrapper.is_file(), "{name}");
     }
-    for entry in std::fs::read_dir(root.join("corpus")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(TARGETS.iter().any(|(n, _)| *n == name), "{name}");
+    for (directory, ending) in [("corpus", ""), ("found", ".tar.gz")] {
+        for entry in std::fs::read_dir(root.join(directory)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let name = name.strip_suffix(ending).unwrap();
+            assert!(
+                TARGETS.iter().any(|(n, _)| *n == name),
+                "{directory}: {name}"
+            );
+        }
     }
 }
