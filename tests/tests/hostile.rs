@@ -838,7 +838,7 @@ fn dripped(head: &'static str, drop: &'static [u8], kind: &str) -> Duration {
     let bench = Bench::new();
     let server = Hostile::new(move |path, out| {
         if drop == b"#" && path.ends_with(".bundle") {
-            return whole(out, &genuine().small_bundle);
+            return whole(out, &genuine().big_bundle);
         }
         out.write_all(head.as_bytes())?;
         loop {
@@ -848,7 +848,7 @@ fn dripped(head: &'static str, drop: &'static [u8], kind: &str) -> Duration {
         }
     });
     let mut command = program("countersign", bench.dir.path());
-    command.args(["get", &format!("{}/x.sh", server.url), "-o", "down/file"]);
+    command.args(["get", &format!("{}/big", server.url), "-o", "down/file"]);
     command.args(["--policy", "policy.toml", "--version", "1.0"]);
     let start = Instant::now();
     let said = run(command).unwrap();
