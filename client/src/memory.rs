@@ -235,28 +235,18 @@ impl Memory {
         let before = about(self);
         self.api_version.clone_from(&other.api_version);
         for (origin, theirs) in &other.logs {
-            let ours = self.logs.entry(origin.clone());
-            let ours = ours.or_insert_with(|| theirs.clone());
-            let view_time = ours.view_time.max(theirs.view_time);
             // Of one size theirs: whoever has proven another root is then refused by it.
-            if theirs.size >= ours.size {
-                *ours = theirs.clone();
-            }
-            ours.view_time = view_time;
+            self.keep_checkpoint(origin, theirs, |theirs, ours| theirs.size >= ours.size);
         }
         for (project, theirs) in &other.projects {
-            let ours = self.projects.entry(project.clone());
-            let ours = ours.or_insert_with(|| theirs.clone());
-            if theirs.size > ours.size {
-                *ours = theirs.clone();
-            }
+            keep(&mut self.projects, project, theirs, |new, old| {
+                new.size > old.size
+            });
         }
         for (name, theirs) in &other.releases {
-            let ours = self.releases.entry(name.clone());
-            let ours = ours.or_insert_with(|| theirs.clone());
-            if theirs.index > ours.index {
-                *ours = theirs.clone();
-            }
+            keep(&mut self.releases, name, theirs, |new, old| {
+                new.index > old.index
+            });
         }
         about(self) != before
     }
@@ -265,13 +255,9 @@ impl Memory {
     pub fn learn(&mut self, origin: &str, proven: &crate::verify::Proven) {
         self.learn_head(origin, &proven.project, &proven.checkpoint, &proven.head);
         let key = release_key(&proven.project, &proven.artifact);
-        let release = self
-            .releases
-            .entry(key)
-            .or_insert_with(|| proven.release.clone());
-        if proven.release.index > release.index {
-            *release = proven.release.clone();
-        }
+        keep(&mut self.releases, &key, &proven.release, |new, old| {
+            new.index > old.index
+        });
     }
 
     /// Takes up a head that was proven, whatever becomes of a release under it; never goes back.
@@ -283,25 +269,40 @@ impl Memory {
         proven: &SeenHead,
     ) {
         self.learn_checkpoint(origin, seen);
-        let head = self
-            .projects
-            .entry(hex32(project))
-            .or_insert_with(|| proven.clone());
-        if proven.size > head.size {
-            *head = proven.clone();
-        }
+        keep(&mut self.projects, &hex32(project), proven, |new, old| {
+            new.size > old.size
+        });
     }
 
     /// Takes up a checkpoint that was proven to be of the one history; never goes back.
     pub(crate) fn learn_checkpoint(&mut self, origin: &str, seen: &SeenCheckpoint) {
-        let log = self.logs.entry(origin.to_owned());
-        let log = log.or_insert_with(|| seen.clone());
-        let view_time = log.view_time.max(seen.view_time);
-        if seen.size > log.size {
-            *log = seen.clone();
-        }
-        log.view_time = view_time;
+        self.keep_checkpoint(origin, seen, |new, old| new.size > old.size);
     }
+
+    fn keep_checkpoint(
+        &mut self,
+        origin: &str,
+        seen: &SeenCheckpoint,
+        later: impl Fn(&SeenCheckpoint, &SeenCheckpoint) -> bool,
+    ) {
+        let view_time = self.logs.get(origin).map_or(0, |log| log.view_time);
+        let log = keep(&mut self.logs, origin, seen, later);
+        log.view_time = view_time.max(seen.view_time);
+    }
+}
+
+/// Takes `new` in where there is none of its name yet, or where it is later; gives what is there then.
+fn keep<'a, T: Clone>(
+    all: &'a mut BTreeMap<String, T>,
+    name: &str,
+    new: &T,
+    later: impl Fn(&T, &T) -> bool,
+) -> &'a mut T {
+    let there = all.entry(name.to_owned()).or_insert_with(|| new.clone());
+    if later(new, there) {
+        *there = new.clone();
+    }
+    there
 }
 
 /// Takes the lock of the memory at `path`, for as long as the file is open.

@@ -42,7 +42,7 @@ pub(crate) fn complete(
 ) -> Result<Complete, Fail> {
     asked(fetcher, policy, project, state, |from| {
         let (complete, head) = from.complete(memory)?;
-        from.remember(state, memory, (&complete.checkpoint, &head))?;
+        from.remember(memory, (&complete.checkpoint, &head))?;
         Ok(complete)
     })
 }
@@ -72,7 +72,7 @@ pub(crate) fn evident(
     asked(fetcher, policy, project, state, |from| {
         let (evident, head) = from.evident(memory)?;
         let checkpoint = &evident.complete.checkpoint;
-        from.remember(state, memory, (checkpoint, &head))?;
+        from.remember(memory, (checkpoint, &head))?;
         Ok(evident)
     })
 }
@@ -125,7 +125,7 @@ pub(crate) fn complete_since(
         } else {
             Since::Changed(Box::new(from.all(checkpoint.clone(), &head)?), hash)
         };
-        from.remember(state, memory, (&checkpoint, &head))?;
+        from.remember(memory, (&checkpoint, &head))?;
         Ok(since)
     })
 }

@@ -93,33 +93,31 @@ impl Asked<'_> {
             policy,
             state: self.state,
         };
-        let signed = || {
+        // What the log has signed of the bundle's history: its first checkpoint, or, where there is a later
+        // one, which needs no signature on the first, that.
+        let word = || {
             let read = Signed::read(&own.first, policy, now(), false);
-            read.is_ok_and(|signed| signed.log_keys(policy).is_ok())
+            match read.is_ok_and(|signed| signed.log_keys(policy).is_ok()) {
+                true => Some(own.first.as_str()),
+                false => has.as_ref().map(|has| has.checkpoint.as_str()),
+            }
         };
         let connect = || {
             let (old, new_at) = ((first.size, first.root), (new.size, root));
             history::connect(self.fetcher, log, old, new_at).map_err(|mut fail| {
-                let untrusted = fail.code == crate::fail::UNTRUSTED;
-                // Where there is a later one that is signed, the first needs no signature of its own.
-                let theirs = match &has {
-                    Some(has) if !signed() => has.checkpoint.as_str(),
-                    _ => own.first.as_str(),
-                };
-                if untrusted && has.is_none() && !signed() {
-                    // Anybody can have written it: that accuses nobody.
-                    return Fail::unchecked(
-                        "not-consistent",
-                        "the log does not go on from the bundle's own checkpoint, which the policy's keys have not signed",
-                    )
-                    .detail("log", log.origin.as_str())
-                    .detail("bundle", own.first.trim_end())
-                    .detail("now", new.checkpoint.trim_end())
-                    .hint("the bundle is damaged, or from before the log's keys were changed: get it anew");
-                }
-                if untrusted {
-                    let notes = (theirs, new.checkpoint.as_str());
-                    fail = ours.against(self.fetcher, notes, fail);
+                if fail.code == crate::fail::UNTRUSTED {
+                    fail = match word() {
+                        Some(word) => {
+                            let notes = (word, new.checkpoint.as_str());
+                            ours.against(self.fetcher, notes, fail)
+                        }
+                        // Anybody can have written it: that accuses nobody.
+                        None => Fail::unchecked(
+                            "not-consistent",
+                            "the log does not go on from the bundle's own checkpoint, which the policy's keys have not signed",
+                        )
+                        .hint("the bundle is damaged, or from before the log's keys were changed: get it anew"),
+                    };
                 }
                 fail.detail("log", log.origin.as_str())
                     .detail("bundle", own.first.trim_end())

@@ -153,14 +153,12 @@ impl Desk {
         let (checkpoint, head) = shown.map_err(sent)?;
         let seen = self.memory.logs.get(&self.policy.log.origin).cloned();
         let before = seen.as_ref().map(|seen| seen.size);
-        let ours = self.ours();
-        let first = &bundle.first;
-        history::check(&self.fetcher, ours, seen.as_ref(), first, &checkpoint).map_err(sent)?;
         let (state, policy) = (self.state.as_path(), &self.policy);
         let ours = history::Against { policy, state };
-        let connects = |seen: &SeenCheckpoint| {
-            history::check(&self.fetcher, ours, Some(seen), first, &checkpoint)
+        let check = |seen: Option<&SeenCheckpoint>| {
+            history::check(&self.fetcher, ours, seen, &bundle.first, &checkpoint)
         };
+        check(seen.as_ref()).map_err(sent)?;
         let proven = (&checkpoint, &head);
         learn_head(
             state,
@@ -168,7 +166,7 @@ impl Desk {
             policy,
             &project.id,
             proven,
-            connects,
+            |seen| check(Some(seen)),
         )
         .map_err(sent)?;
         let complete = self.complete(project).map_err(sent)?;

@@ -182,7 +182,6 @@ impl Log<'_> {
     /// Remembers a head that was proven.
     pub(super) fn remember(
         &self,
-        state: &Path,
         memory: &mut Memory,
         proven: (&SeenCheckpoint, &SeenHead),
     ) -> Result<(), Fail> {
@@ -197,7 +196,7 @@ impl Log<'_> {
             )
         };
         learn_head(
-            state,
+            self.state,
             memory,
             self.policy,
             &self.project.id,
