@@ -10,10 +10,13 @@ mod file;
 pub mod weak;
 pub mod words;
 
-use ledger::Hash;
+use crate::memory::SeenCheckpoint;
+use ledger::{Hash, hex32};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use tlog::checkpoint::Checkpoint;
+use tlog::note::Note;
 use tlog::vkey::VerifierKey;
 
 /// Why a policy cannot be used. Always exit code 2: no verdict can come of it.
@@ -84,6 +87,22 @@ pub struct LogPolicy {
     pub vkeys: Vec<VerifierKey>,
     /// A signed checkpoint that later ones must agree with, for machines without memory.
     pub checkpoint_floor: Option<String>,
+}
+
+impl LogPolicy {
+    /// The floor, as a checkpoint that was seen; its keys were checked when the policy was read.
+    #[must_use]
+    pub fn floor(&self) -> Option<SeenCheckpoint> {
+        let text = self.checkpoint_floor.as_deref()?;
+        let note = Note::parse(text.as_bytes()).ok()?;
+        let checkpoint = Checkpoint::parse(&note.text).ok()?;
+        Some(SeenCheckpoint {
+            checkpoint: text.to_owned(),
+            size: checkpoint.size,
+            root: hex32(&checkpoint.root),
+            view_time: 0,
+        })
+    }
 }
 
 /// A project that is trusted, pinned by its first statement.

@@ -9,8 +9,6 @@ use ledger::bundle::{Bundle, Head, Included, Latest};
 use ledger::leaf::{HeadLeaf, Leaf};
 use ledger::state::StateDocument;
 use ledger::{Hash, hex32};
-use tlog::checkpoint::Checkpoint;
-use tlog::note::Note;
 
 /// What shows a project's head: a bundle, or the log's answer about the head alone.
 #[derive(Debug, Clone, Copy)]
@@ -218,25 +216,14 @@ pub(crate) fn not_forked(
     policy: &Policy,
 ) -> Result<(), Refused> {
     let c = &signed.checkpoint;
-    let fork = |size: u64, root: &str, note: &str| {
-        let notes = || Box::new((note.to_owned(), signed.text.clone()));
-        match size == c.size && root != hex32(&c.root) {
-            true => Err(Refused::Fork {
-                size,
-                notes: notes(),
-            }),
-            false => Ok(()),
-        }
+    let fork = |s: &SeenCheckpoint| match s.size == c.size && s.root != hex32(&c.root) {
+        true => Err(Refused::Fork {
+            size: s.size,
+            notes: Box::new((s.checkpoint.clone(), signed.text.clone())),
+        }),
+        false => Ok(()),
     };
-    if let Some(s) = seen {
-        fork(s.size, &s.root, &s.checkpoint)?;
-    }
-    let Some(floor) = policy.log.checkpoint_floor.as_deref() else {
-        return Ok(());
-    };
-    let note = Note::parse(floor.as_bytes()).ok();
-    match note.and_then(|n| Checkpoint::parse(&n.text).ok()) {
-        Some(f) => fork(f.size, &hex32(&f.root), floor),
-        None => Ok(()),
-    }
+    seen.into_iter()
+        .chain(&policy.log.floor())
+        .try_for_each(fork)
 }

@@ -237,19 +237,6 @@ pub(crate) fn one_tree(
     Err(ours.of_one_size(notes, fail))
 }
 
-/// The checkpoint that the policy says later ones go on from, as one that was seen.
-pub(crate) fn floor(policy: &Policy) -> Option<SeenCheckpoint> {
-    let text = policy.log.checkpoint_floor.as_deref()?;
-    let note = Note::parse(text.as_bytes()).ok()?;
-    let checkpoint = Checkpoint::parse(&note.text).ok()?;
-    Some(SeenCheckpoint {
-        checkpoint: text.to_owned(),
-        size: checkpoint.size,
-        root: hex32(&checkpoint.root),
-        view_time: 0,
-    })
-}
-
 /// The proof that the tree of size and root `new` goes on from that of `old`, from the tiles of
 /// the log or else of a mirror.
 ///

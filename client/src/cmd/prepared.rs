@@ -244,8 +244,7 @@ impl<'a> Prepared<'a> {
                 .map_err(|f| f.detail("project", self.project.name.as_str()))
         };
         check(self.memory.logs.get(&self.policy.log.origin))?;
-        let floor = super::history::floor(&self.policy);
-        match check(floor.as_ref()) {
+        match check(self.policy.log.floor().as_ref()) {
             Err(away) if away.code == crate::fail::UNCHECKED => {
                 eprint!(
                     "warning: whether the log goes on from the policy's checkpoint-floor could not be asked: {}",
